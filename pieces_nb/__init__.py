@@ -1,0 +1,91 @@
+"""Manage the local AI models of Pieces OS from a Jupyter notebook. `%load_ext pieces_nb`, then `%pieces_model help`."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from pieces_nb.client import ModelClient
+    from pieces_nb.downloads import Download, Downloads
+    from pieces_nb.errors import (
+        AmbiguousModel,
+        BadArguments,
+        CancelNotConfirmed,
+        ConfirmationRequired,
+        DownloadCanceled,
+        DownloadFailed,
+        ModelNotFound,
+        ModelStateError,
+        PiecesError,
+        PiecesServerError,
+        PiecesUnreachable,
+        ProtocolError,
+        StoppedWaiting,
+        WaitTimeout,
+    )
+    from pieces_nb.models import DownloadStatus, Model, ModelDownloadProgress
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AmbiguousModel",
+    "BadArguments",
+    "CancelNotConfirmed",
+    "ConfirmationRequired",
+    "Download",
+    "DownloadCanceled",
+    "DownloadFailed",
+    "DownloadStatus",
+    "Downloads",
+    "Model",
+    "ModelClient",
+    "ModelDownloadProgress",
+    "ModelNotFound",
+    "ModelStateError",
+    "PiecesError",
+    "PiecesServerError",
+    "PiecesUnreachable",
+    "ProtocolError",
+    "StoppedWaiting",
+    "WaitTimeout",
+    "__version__",
+]
+
+_HOMES = {
+    "ModelClient": "client",
+    "Download": "downloads",
+    "Downloads": "downloads",
+    "DownloadStatus": "models",
+    "Model": "models",
+    "ModelDownloadProgress": "models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: `import pieces_nb` costs a millisecond."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def load_ipython_extension(shell: InteractiveShell) -> None:
+    """Register `%pieces_model` and its completion (`%load_ext pieces_nb`)."""
+    from pieces_nb.magics import load
+
+    load(shell)
+
+
+def unload_ipython_extension(shell: InteractiveShell) -> None:
+    """Remove them, close what is open, and leave no thread (`%unload_ext pieces_nb`)."""
+    from pieces_nb.magics import unload
+
+    unload(shell)

@@ -1,0 +1,155 @@
+"""The error tree. Every expected failure is one of these; each says what failed, where, and what to do next.
+
+    PiecesError
+     ├─ PiecesUnreachable (ConnectionError)     nothing answered
+     ├─ PiecesServerError                       an HTTP error, with the server's words
+     ├─ ProtocolError                           an answer that is not what the Model API says
+     ├─ ModelNotFound (LookupError)
+     ├─ AmbiguousModel (LookupError)
+     ├─ ModelStateError                         the model is not downloaded, not custom, in the cloud, …
+     ├─ DownloadFailed
+     ├─ DownloadCanceled
+     ├─ CancelNotConfirmed
+     ├─ WaitTimeout (TimeoutError)              the download goes on
+     └─ BadArguments (ValueError)
+         └─ ConfirmationRequired
+    StoppedWaiting (KeyboardInterrupt)          ■ or Ctrl-C while waiting; the download goes on
+
+How they show is here too: one line when a magic raised them, the user's own frames when Python code did.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+_PACKAGE = str(Path(__file__).parent) + os.sep
+
+
+class _ShortTraceback(BaseException):
+    """How an expected failure shows in IPython. `PIECES_NB_DEBUG=1` shows everything."""
+
+    shows_one_line = False  # the magic sets it on what it raises
+
+    @property
+    def _render_traceback_(self) -> Callable[[], list[str]]:
+        # IPython asks with hasattr: an AttributeError here means its own, full rendering.
+        if os.environ.get("PIECES_NB_DEBUG") == "1":
+            raise AttributeError("_render_traceback_")
+        return self._one_line if self.shows_one_line else self._users_frames
+
+    def _one_line(self) -> list[str]:
+        return [f"\x1b[31m{type(self).__name__}\x1b[0m: {self}"]
+
+    def _users_frames(self) -> list[str]:
+        """IPython's own rendering, of the frames outside this package and without the chain of causes."""
+        from IPython.core.getipython import get_ipython
+
+        shell = get_ipython()
+        if shell is None:
+            return self._one_line()
+        chain = (self.__cause__, self.__context__, self.__suppress_context__)
+        try:
+            self.__cause__, self.__context__ = None, None
+            lines: Sequence[str] = shell.InteractiveTB.structured_traceback(
+                type(self), self, _without_ours(self.__traceback__), tb_offset=1
+            )
+        finally:
+            self.__cause__, self.__context__, self.__suppress_context__ = chain
+        return list(lines)
+
+
+def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
+    """Return the traceback less this package's frames (new objects; the given one stays as it is)."""
+    frames = []
+    while traceback is not None:
+        if not traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+            frames.append(traceback)
+        traceback = traceback.tb_next
+    kept: TracebackType | None = None
+    for frame in reversed(frames):
+        kept = TracebackType(kept, frame.tb_frame, frame.tb_lasti, frame.tb_lineno)
+    return kept
+
+
+class PiecesError(_ShortTraceback, Exception):
+    """What every expected failure of this package is."""
+
+
+class PiecesUnreachable(PiecesError, ConnectionError):
+    """Nothing answered at `url` (in time); `timed_out` says that something took the call and stayed silent."""
+
+    def __init__(self, message: str, *, url: str = "", timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.url = url
+        self.timed_out = timed_out
+
+
+class PiecesServerError(PiecesError):
+    """The server answered with an HTTP error: `status`, and its own words as `text`."""
+
+    def __init__(self, message: str, *, status: int, text: str, url: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.text = text
+        self.url = url
+
+
+class ProtocolError(PiecesError):
+    """An answer that is not what the Model API says: not JSON, a redirect, too large, another program."""
+
+    def __init__(self, message: str, *, url: str = "") -> None:
+        super().__init__(message)
+        self.url = url
+
+
+class ModelNotFound(PiecesError, LookupError):
+    """No model is meant by `model`; `nearest` are names like it."""
+
+    def __init__(self, message: str, *, model: str = "", nearest: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.model = model
+        self.nearest = tuple(nearest)
+
+
+class AmbiguousModel(PiecesError, LookupError):
+    """Several models are meant by `model`: `candidates`."""
+
+    def __init__(self, message: str, *, model: str = "", candidates: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.model = model
+        self.candidates = tuple(candidates)
+
+
+class ModelStateError(PiecesError):
+    """The model is not in a state for this: not downloaded, not custom, in the cloud, not downloading."""
+
+
+class DownloadFailed(PiecesError):
+    """A download ended in FAILED (or, of several, some did)."""
+
+
+class DownloadCanceled(PiecesError):
+    """A download ended in CANCELED."""
+
+
+class CancelNotConfirmed(PiecesError):
+    """A cancel was asked for and no snapshot confirms it."""
+
+
+class WaitTimeout(PiecesError, TimeoutError):
+    """Waiting took longer than allowed; what was waited for goes on."""
+
+
+class BadArguments(PiecesError, ValueError):
+    """Arguments that cannot be meant so."""
+
+
+class ConfirmationRequired(BadArguments):
+    """What this would delete is in the message; `--yes` does it."""
+
+
+class StoppedWaiting(_ShortTraceback, KeyboardInterrupt):
+    """■ or Ctrl-C ended the waiting; the download goes on."""

@@ -1,0 +1,56 @@
+"""Text for people: server text made printable, sizes, durations, times. Pure; knows no error and no model."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime
+
+_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_BLANKS = re.compile(r"\s+")
+
+
+def printable(text: str, *, limit: int = 0) -> str:
+    """Return `text` on one line, without control or direction characters (a terminal would obey them).
+
+    Every run of white space becomes one blank, every other invisible character U+FFFD. With `limit`, at most that many
+    characters, the last one then an ellipsis.
+    """
+    line = _INVISIBLE.sub("\N{REPLACEMENT CHARACTER}", _BLANKS.sub(" ", text)).strip()
+    return line if not limit or len(line) <= limit else line[: limit - 1] + "…"
+
+
+def format_bytes(size_bytes: float) -> str:
+    """Return a decimal size (1 kB is 1000 bytes), three digits at most: `26.2 MB`."""
+    size = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if abs(size) < 999.5 or unit == "TB":
+            break
+        size /= 1000
+    return f"{size:.0f} {unit}" if unit == "B" or abs(size) >= 99.95 else f"{size:.1f} {unit}"
+
+
+def format_duration(duration_s: float) -> str:
+    """Return `0.4 s`, `41 s`, `3 min 20 s` or `2 h 5 min`; nothing for what is no duration."""
+    if not math.isfinite(duration_s) or duration_s < 0:
+        return ""
+    if duration_s < 10:
+        return f"{duration_s:.1f} s"
+    if duration_s < 59.5:
+        return f"{duration_s:.0f} s"
+    minutes, seconds = divmod(round(duration_s), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s" if seconds else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def format_percentage(percentage: float) -> str:
+    """Return `37 %` or `37.5 %`; never 100 % before it is 100."""
+    rounded = f"{math.floor(percentage * 10) / 10:.1f}"
+    return f"{rounded.removesuffix('.0')} %"
+
+
+def clock(moment: datetime) -> str:
+    """Return the local time of day, `14:02`."""
+    return moment.astimezone().strftime("%H:%M")
