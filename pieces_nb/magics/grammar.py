@@ -20,7 +20,9 @@ from pieces_nb.magics.tokens import Expanded
 from pieces_nb.text import printable
 
 # The models that a verb has a use for; completion offers those.
-Fits = Literal["none", "any", "local", "available", "downloading", "downloaded", "loaded", "custom", "verbs", "servers"]
+Fits = Literal[
+    "none", "any", "local", "available", "downloading", "downloaded", "cached", "loaded", "custom", "servers"
+]
 
 MAX_JSON_DEPTH = 64
 
@@ -509,7 +511,7 @@ VERBS: tuple[Verb, ...] = (
         (_YES,),
         least=1,
         most=1,
-        fits="downloaded",
+        fits="cached",
     ),
     Verb(
         "ensure",
@@ -539,7 +541,7 @@ VERBS: tuple[Verb, ...] = (
     ),
 )
 
-_HELP = Flag("--help", "this text")
+HELP = Flag("--help", "this text")
 _TERMINAL_FLAGS = (
     Flag("--json", "print JSON instead of text"),
     Flag("--url", "the server to use, or 'emulator'", value="URL"),
@@ -578,7 +580,7 @@ class Grammar:
         return self._command(verb, words, sealed, cell)
 
     def flags_of(self, verb: Verb) -> tuple[Flag, ...]:
-        return (*verb.flags, *self._common, _HELP)
+        return (*verb.flags, *self._common, HELP)
 
     def usage(self, name: str) -> str:
         """Return one line: what can be said with this verb."""
@@ -659,7 +661,7 @@ class Grammar:
         flags, operands = _sort_words(words, self.flags_of(verb), sealed, refusing)
         # Flags first, each joined to its value, then the names: every version of argparse reads that alike.
         found = vars(self._parsers[verb.name].parse_args([*flags, *operands]))
-        values = {flag.name: _opened(found[flag.name], sealed) for flag in self.flags_of(verb) if flag is not _HELP}
+        values = {flag.name: _opened(found[flag.name], sealed) for flag in self.flags_of(verb) if flag is not HELP}
         opened = [sealed.open(operand) for operand in found["operands"]]
         return Given(verb, usage=self.usage(verb.name), flags=values, operands=opened, cell=cell)
 
@@ -858,7 +860,7 @@ def _verb_parser(verb: Verb, prog: str, common: Sequence[Flag], options: dict[st
     parser.add_argument("operands", nargs="*", help=argparse.SUPPRESS)
     for flag in (*verb.flags, *common):
         _add_flag(parser, flag)
-    parser.add_argument("-h", "--help", action="store_true", help=_HELP.help)
+    parser.add_argument("-h", "--help", action="store_true", help=HELP.help)
     return parser
 
 

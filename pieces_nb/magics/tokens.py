@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import warnings
 from types import CodeType, MappingProxyType
 from typing import TYPE_CHECKING, Self
 
@@ -51,12 +52,18 @@ def split(line: str, namespace: Mapping[str, object] = _NOTHING_DEFINED) -> list
     return [_expand(token, namespace) for token in _shell_words(line)]
 
 
-def quote(text: str) -> str:
-    """Return what to type on one line so that `split` gives exactly `text` back."""
-    if text.isprintable() and not is_expandable(text):
-        return shlex.quote(text)
-    # Quotes do not stop an expansion and cannot hold a line break, a Python literal does both.
-    return shlex.quote("{" + repr(text) + "}")
+def quote(text: str, *, opened: str = "") -> str:
+    """Return what to type on one line so that `split` gives exactly `text` back, as a name and never as a flag.
+
+    `opened` is the quote that the result has to begin with, if one was typed already.
+    """
+    plain = text.isprintable() and not text.startswith("-") and not is_expandable(text)
+    # Quotes stop no expansion, hide no flag and cannot hold a line break: a Python literal in braces does all three.
+    word = text if plain else "{" + repr(text) + "}"
+    if opened == '"':
+        return '"' + word.replace("\\", r"\\").replace('"', r"\"") + '"'
+    quoted = shlex.quote(word)
+    return f"'{quoted}'" if opened and quoted == word else quoted
 
 
 def is_expandable(token: str) -> bool:
@@ -103,7 +110,9 @@ def _expression(text: str) -> CodeType | None:
     if not (text.startswith("{") and text.endswith("}")):
         return None
     try:
-        return compile(text[1:-1].strip(), "<%pieces_model>", "eval")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)
+            return compile(text[1:-1].strip(), "<%pieces_model>", "eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
 
