@@ -26,14 +26,14 @@ _WORD = re.compile(
 )
 _BLANKS = re.compile(r"[ \t\r\n]*")
 
-# The states in which a verb has a use for a model; verbs that look at something else are in _fits.
+# The states in which a verb has a use for a model; "any" and "custom" do not go by the state.
 _STATES = {
-    "local": {"available", "downloading", "downloaded", "loaded"},
-    "available": {"available"},
-    "downloading": {"downloading"},
-    "downloaded": {"downloaded"},
-    "cached": {"downloaded", "loaded"},
-    "loaded": {"loaded"},
+    "local": ("available", "downloading", "downloaded", "loaded"),
+    "available": ("available",),
+    "downloading": ("downloading",),
+    "downloaded": ("downloaded",),
+    "cached": ("downloaded", "loaded"),
+    "loaded": ("loaded",),
 }
 
 
@@ -78,7 +78,8 @@ def complete(
     typed = _read(line["rest"])
     kind, texts = _candidates(typed, models, fields, _by_name(known))
     closed = bool(typed.opened) and after.startswith(typed.opened)
-    return Completions(typed.fragment, tuple(_without_quote(text, typed) if closed else text for text in texts), kind)
+    shown = [text.removesuffix(typed.opened) for text in texts] if closed else texts
+    return Completions(typed.fragment, tuple(shown), kind)
 
 
 def _by_name(known: Iterable[Verb] | None) -> dict[str, Verb]:
@@ -86,10 +87,6 @@ def _by_name(known: Iterable[Verb] | None) -> dict[str, Verb]:
     from pieces_nb.magics.grammar import VERBS
 
     return {verb.name: verb for verb in (VERBS if known is None else known) if verb.name}
-
-
-def _without_quote(text: str, typed: _Typed) -> str:
-    return text.removesuffix(typed.opened)
 
 
 # The line
@@ -115,9 +112,9 @@ def _unfinished(words: list[str], fragment: str) -> _Typed:
     match = _WORD.match(fragment)
     waiting = (match["open"] or "") if match else ""
     opened = waiting[:1].strip("\\")
-    # A lone backslash at the end escapes nothing yet.
-    even = len(waiting) - len(waiting.rstrip("\\"))
-    finished = fragment[:-1] if even % 2 and opened != "'" else fragment
+    # A lone backslash at the end escapes nothing yet; between single quotes it never does.
+    backslashes = len(waiting) - len(waiting.rstrip("\\"))
+    finished = fragment[:-1] if backslashes % 2 and opened != "'" else fragment
     return _Typed(words, fragment, _unquoted(finished + opened), opened)
 
 
@@ -154,7 +151,7 @@ def _of_verb(
         return "", []
     if not given.names_only and typed.value.startswith("--set=") and "--set" in given.known:
         return "field", _fields(typed, fields, given, before="--set=")
-    if not given.names_only and typed.value.startswith("-"):
+    if not given.names_only and typed.fragment.startswith("-"):
         return "flag", _beginning(typed, given.open_flags())
     kind, texts = _operands(verb, given, typed, models)
     if not texts and not typed.fragment and not given.names_only:
@@ -260,8 +257,7 @@ def _fields(typed: _Typed, fields: Iterable[str], given: _Arguments, *, before: 
 
 
 def _beginning(typed: _Typed, words: Iterable[str]) -> list[str]:
-    closing = typed.opened
-    return [f"{typed.opened}{word}{closing}" for word in words if word.startswith(typed.value)]
+    return [f"{typed.opened}{word}{typed.opened}" for word in words if word.startswith(typed.value)]
 
 
 # IPython
