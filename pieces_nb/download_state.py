@@ -119,10 +119,12 @@ class DownloadState:
     model: Model
     started_at: float
     patience: Patience = field(default_factory=Patience)
+    joined: bool = False  # it ran already
     wall_at_zero: float = 0.0  # the wall clock (seconds since 1970) when the monotonic one said 0
 
     status: DownloadStatus = DownloadStatus.INITIALIZED
     percentage: float | None = None
+    first_percentage: float | None = None  # where it stood when it was joined; None for one that began here
     ended_at: float | None = None
     reason: str = ""  # why it ended so; '' for a plain COMPLETED
 
@@ -195,7 +197,7 @@ def start(
         answered_at=now,
     )
     if joined:
-        return replace(state, status=DownloadStatus.IN_PROGRESS, alive=True, seen_downloading=True)
+        return replace(state, joined=True, status=DownloadStatus.IN_PROGRESS, alive=True, seen_downloading=True)
     return state
 
 
@@ -310,7 +312,14 @@ def _moved(state: DownloadState, percentage: float | None, now: float) -> Downlo
     if state.percentage is not None and percentage <= state.percentage:
         return state
     # Progress after an idle snapshot: the flag lagged. It can do so a bounded number of times, there are only 100 %.
-    return replace(state, percentage=percentage, idle_at=None, samples=_sampled(state, percentage, now))
+    first = percentage if state.joined and state.percentage is None else state.first_percentage
+    return replace(
+        state,
+        percentage=percentage,
+        first_percentage=first,
+        idle_at=None,
+        samples=_sampled(state, percentage, now),
+    )
 
 
 def _is_calm(state: DownloadState) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 
 from pieces_nb.errors import AmbiguousModel, ModelNotFound
@@ -11,6 +12,14 @@ from pieces_nb.text import printable
 
 _SHOWN = 5
 _SUFFIX = " chat model"
+
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def looks_like_id(text: str) -> bool:
+    """Whether it is a UUID, as ids are: worth one call before a list of all models is asked for."""
+    return _ID.fullmatch(text.strip()) is not None
 
 
 def _spoken(name: str) -> str:
@@ -34,7 +43,7 @@ def _levels(beginnings: bool) -> Iterable[Callable[[Model, str], bool]]:
 def resolve(text: str, models: Sequence[Model], *, beginnings: bool = True) -> Model:
     """Return the one model that `text` means; the first level with a hit decides.
 
-    The levels: id · `unique` · name · name without " Chat Model" · with `beginnings`, a beginning of a name or `unique`.
+    Levels: id · `unique` · name · name without " Chat Model" · with `beginnings`, a beginning of a name or `unique`.
     Case matters only in ids. Raises `ModelNotFound` with the nearest names, `AmbiguousModel` with those that are meant.
     """
     wanted = text.strip()

@@ -264,7 +264,7 @@ class _BufferedWebSocket(websocket.WebSocket):
             parts = self.cont_frame.cont_data
             if parts and len(parts[1]) > MOST_FRAME_BYTES:
                 raise websocket.WebSocketPayloadException("a message without an end")
-            self._ahead = super()._recv(65536)
+            self._ahead = super()._recv(65536)  # type: ignore[no-untyped-call]  # websocket-client is typed in part
             self._at = 0
         piece = self._ahead[self._at : self._at + bufsize]
         self._at += len(piece)
@@ -289,7 +289,7 @@ class ProgressSocket:
             self._socket = self._connect(deadline)
             if self._closed:
                 raise SocketEnded("closed")
-            self._websocket.connect(
+            self._websocket.connect(  # type: ignore[no-untyped-call]  # likewise
                 self._url.replace("http", "ws", 1) + self._path,
                 socket=self._socket,
                 timeout=self._timeout_s,
@@ -319,6 +319,11 @@ class ProgressSocket:
         if parts.scheme == "https":
             return ssl.create_default_context().wrap_socket(plain, server_hostname=host)
         return plain
+
+    @property
+    def has_ahead(self) -> bool:
+        """Whether `read` would return without waiting for the network, or nearly so."""
+        return self._websocket.has_ahead
 
     def read(self, timeout_s: float) -> bytes | None:
         """Return the next message as it came, None if none came in time; `SocketEnded` when there will be none."""

@@ -1,0 +1,147 @@
+"""Models → DataFrames. Shapes tables and says how they show; asks nobody for anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from pieces_nb.models import Model
+from pieces_nb.text import printable
+
+_GB = 1e9
+_MOST_ROWS = 60
+
+LIST_COLUMNS = ("name", "state", "size_gb", "ram_gb", "parameters_b", "quantization", "provider", "custom", "id")
+_TEXT = ("name", "state", "quantization", "provider", "id")
+_NUMBERS = ("size_gb", "ram_gb", "parameters_b")
+
+
+class Table(pd.DataFrame):
+    """A DataFrame that shows with a line on where it came from. Every operation on it gives a plain DataFrame.
+
+    Shown, it is plain text and HTML: no mathematics is set in cells, nothing in them is markup, control characters are
+    replaced. The values themselves stay as they are.
+    """
+
+    _metadata = ["caption", "when_empty", "shows_index"]  # noqa: RUF012 - pandas' own protocol
+
+    caption: str
+    when_empty: str
+    shows_index: bool
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, *, caption: str, when_empty: str = "", shows_index: bool = False) -> Table:
+        table = cls(frame)
+        table.caption = caption
+        table.when_empty = when_empty
+        table.shows_index = shows_index
+        return table
+
+    @property
+    def _constructor(self) -> Callable[..., pd.DataFrame]:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        if self.empty and self.when_empty:
+            return f"{self.when_empty}\n{self.caption}"
+        with pd.option_context("display.max_colwidth", 60, "display.width", 160, "display.max_columns", 30):
+            text = _shown(self).to_string(index=self.shows_index, max_rows=_MOST_ROWS, na_rep="", line_width=None)
+        return f"{text}\n{self.caption}"
+
+    def _repr_html_(self) -> str:
+        caption = f'<div style="color: var(--jp-ui-font-color2, inherit)">{escape(self.caption)}</div>'
+        if self.empty and self.when_empty:
+            return f"<div>{escape(self.when_empty)}</div>{caption}"
+        with pd.option_context("display.max_colwidth", 300):
+            # Without these classes a `$` in a cell would be typeset as mathematics.
+            html = _shown(self).to_html(
+                index=self.shows_index,
+                max_rows=_MOST_ROWS,
+                na_rep="",
+                border=0,
+                classes=["dataframe", "tex2jax_ignore", "mathjax_ignore"],
+            )
+        return f"<div>{html}</div>{caption}"
+
+
+def _shown(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows that will show, as a plain frame with printable texts."""
+    frame = pd.DataFrame(table)
+    if len(frame) > _MOST_ROWS + 1:
+        half = _MOST_ROWS // 2 + 1
+        frame = pd.concat([frame.head(half), frame.tail(half)]) if len(frame) > 2 * half else frame
+    return frame.map(_cell).rename(index=_cell, columns=_cell)
+
+
+def _cell(value: object) -> object:
+    return printable(value) if isinstance(value, str) else value
+
+
+def _gigabytes(size_bytes: int | None) -> float:
+    return float("nan") if size_bytes is None else size_bytes / _GB
+
+
+def list_frame(models: Sequence[Model]) -> pd.DataFrame:
+    """Return one row a model: name state size_gb ram_gb parameters_b quantization provider custom id.
+
+    Sizes are in units of 1e9 bytes, parameters in billions; an unknown number is NaN, an unknown text ''. No models
+    are zero rows with the same columns and dtypes.
+    """
+    columns: dict[str, list[Any]] = {
+        "name": [model.title for model in models],
+        "state": [str(model.state) for model in models],
+        "size_gb": [_gigabytes(model.size_bytes) for model in models],
+        "ram_gb": [_gigabytes(model.ram_bytes) for model in models],
+        "parameters_b": [float("nan") if (b := model.parameters_b) is None else b for model in models],
+        "quantization": [model.quantization for model in models],
+        "provider": [model.provider for model in models],
+        "custom": [model.custom for model in models],
+        "id": [model.id for model in models],
+    }
+    series = {
+        name: pd.Series(values, dtype="str" if name in _TEXT else "bool" if name == "custom" else "float64")
+        for name, values in columns.items()
+    }
+    return pd.DataFrame(series)
+
+
+def wide_frame(models: Sequence[Model]) -> pd.DataFrame:
+    """Return one row a model and one column for every field on the wire, nested ones dotted, '' where missing."""
+    rows = [_flat(model.raw) for model in models]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    return pd.DataFrame([[row.get(name, "") for name in columns] for row in rows], columns=columns, dtype=object)
+
+
+def snapshot_frame(models: Sequence[Model]) -> pd.DataFrame:
+    """Return one column a model, headed by its name, indexed by the wire's fields, nested dotted (`bytes.value`)."""
+    wide = wide_frame(models).T
+    wide.columns = pd.Index([model.title for model in models])
+    wide.index.name = "field"
+    return wide
+
+
+def change_frame(before: Mapping[str, Any], after: Mapping[str, Any], fields: Sequence[str]) -> pd.DataFrame:
+    """Return one row a field: its value before and after."""
+    old, new = _flat(before), _flat(after)
+    names = [name for name in dict.fromkeys([*old, *new]) if _touched(name, fields)]
+    rows = [[old.get(name, ""), new.get(name, "")] for name in names]
+    return pd.DataFrame(rows, index=pd.Index(names, name="field"), columns=["old", "new"], dtype=object)
+
+
+def _touched(name: str, fields: Sequence[str]) -> bool:
+    return any(name == field or name.startswith(f"{field}.") for field in fields)
+
+
+def _flat(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a flat mapping with dotted names; null is '', a list stays one value, deeper than three levels too."""
+    flat: dict[str, Any] = {}
+    for key, value in raw.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value and name.count(".") < 2:
+            flat.update(_flat(value, f"{name}."))
+        else:
+            flat[name] = "" if value is None else value
+    return flat

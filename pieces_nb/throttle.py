@@ -1,0 +1,73 @@
+"""How often what changes is shown: the latest value wins, the first and the last of a burst always pass.
+
+No clock: callers pass `now`. One `UpdateBudget` bounds all bars together; a `Throttle` is one bar's share of it.
+"""
+
+from __future__ import annotations
+
+import threading
+
+INTERVAL_S = 0.1
+MOST_PER_S = 50.0
+
+
+class UpdateBudget:
+    """A bound on the updates of all running bars together. Thread-safe."""
+
+    def __init__(self, *, interval_s: float = INTERVAL_S, most_per_s: float = MOST_PER_S) -> None:
+        self._interval_s = interval_s
+        self._most_per_s = most_per_s
+        self._lock = threading.Lock()  # guards the three below
+        self._running = 0
+        self._left = 1.0
+        self._counted_at = 0.0
+
+    def join(self) -> None:
+        with self._lock:
+            self._running += 1
+
+    def leave(self) -> None:
+        with self._lock:
+            self._running -= 1
+
+    @property
+    def interval_s(self) -> float:
+        """The time between two updates of one bar: the more bars run, the longer."""
+        return max(self._interval_s, self._running / self._most_per_s)
+
+    def take(self, now: float) -> bool:
+        """Spend one update, if there is one to spend."""
+        with self._lock:
+            # At most a tenth of a second's worth is saved up, so that a burst stays within the rate as well.
+            most = max(1.0, self._most_per_s * self._interval_s)
+            self._left = min(most, self._left + max(0.0, now - self._counted_at) * self._most_per_s)
+            self._counted_at = now
+            if self._left < 1.0:
+                return False
+            self._left -= 1.0
+            return True
+
+
+class Throttle:
+    """When one bar may be updated. Used by one thread."""
+
+    def __init__(self, budget: UpdateBudget) -> None:
+        self._budget = budget
+        self._next_at = float("-inf")
+        self._waiting = False
+
+    def changed(self) -> None:
+        """Say that there is something new to show; nothing is shown twice for two of these."""
+        self._waiting = True
+
+    def due(self, now: float) -> bool:
+        """Whether to show it now; True spends the turn."""
+        if not self._waiting or now < self._next_at or not self._budget.take(now):
+            return False
+        self._waiting = False
+        self._next_at = now + self._budget.interval_s
+        return True
+
+    def wait_s(self, now: float, *, otherwise: float) -> float:
+        """Return how long until there may be a turn; `otherwise` while there is nothing to show."""
+        return max(0.0, self._next_at - now) if self._waiting else otherwise
