@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from pieces_nb import endpoints, fields, resolve, workflows
-from pieces_nb.connection import EMULATOR, Connection, address_from_environment
+from pieces_nb.connection import EMULATOR, VARIABLE, Connection, address_from_environment
 from pieces_nb.discovery import Found
 from pieces_nb.download_state import Patience
 from pieces_nb.downloads import Download, Downloads, Surroundings
@@ -48,8 +48,8 @@ class ModelClient:
     """The models of one Pieces OS.
 
     `ModelClient()` takes the address in `PIECES_OS_URL`, or looks for Pieces OS on this machine; `ModelClient(url)`
-    names it; `ModelClient.emulator()` starts a stand-in in this process. A model is called by its id, its `unique`, its name
-    or, where nothing is deleted or changed, a beginning of these; or by a `Model`. Thread-safe.
+    names it; `ModelClient.emulator()` starts a stand-in in this process. A model is called by its id, its `unique`, its
+    name or, where nothing is deleted or changed, a beginning of these; or by a `Model`. Thread-safe.
 
     Every call may raise `PiecesUnreachable`, `PiecesServerError`, `ProtocolError`, and for a name `ModelNotFound` or
     `AmbiguousModel`.
@@ -69,7 +69,9 @@ class ModelClient:
         address = url or address_from_environment() or None
         self._wants_emulator = address == EMULATOR and connection is None
         self._connection = connection or Connection(
-            None if self._wants_emulator else address, timeout_s=self.settings.timeout_s
+            None if self._wants_emulator else address,
+            timeout_s=self.settings.timeout_s,
+            named_by="" if url else VARIABLE,
         )
         self._lock = threading.Lock()  # guards _downloads
         self._downloads: dict[str, Download] = {}
@@ -171,6 +173,70 @@ class ModelClient:
         count = "1 model" if len(models) == 1 else f"{len(models)} models"
         return tables.Table.of(frame, caption=f"{count} · {self.server}", when_empty="No models.")
 
+    def change_table(self, before: Model, after: Model, changes: Iterable[str]) -> Table:
+        """Return old and new values, one row a changed field."""
+        from pieces_nb import tables
+
+        frame = tables.change_frame(before.raw, after.raw, list(changes))
+        return tables.Table.of(frame, caption=f"{_title(after)} · {self.server}", shows_index=True)
+
+    def progress_table(self, downloads: Sequence[Download]) -> Table:
+        """Return one row a download: name status percentage done_gb size_gb speed_mb_s time_left_s stalled_since id."""
+        from pieces_nb import tables
+
+        return tables.Table.of(
+            tables.progress_frame(downloads), caption=self.server, when_empty="Nothing is downloading."
+        )
+
+    def history_table(self) -> Table:
+        """Return what was done here, oldest first; `started` is in UTC, `bytes` NaN where nothing is transferred."""
+        from pieces_nb import tables
+
+        frame = tables.history_frame(self.history.entries())
+        return tables.Table.of(frame, caption="What was done here, times in UTC", when_empty="Nothing was done yet.")
+
+    def usage(self) -> Table:
+        """Return what models take, biggest first: name resource size_gb free_with, and the totals below."""
+        from pieces_nb import tables
+
+        url = self.url
+        shares, note = workflows.usage(self.models(), url=url)
+        return tables.Table.of(
+            tables.usage_frame(shares),
+            caption=f"{note} · {self.server}",
+            when_empty="No model is loaded and none is downloaded.",
+        )
+
+    def ensure(
+        self,
+        model: str | Model,
+        *,
+        load: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+        wait: Callable[[Download], object] | None = None,
+    ) -> Table:
+        """Have a model downloaded and, with `load`, in memory; what is done already is left alone.
+
+        Returns the plan, one row a step: step needed_gb available_gb verdict. `dry_run` does nothing. `wait` waits for
+        the download, by default `Download.wait`. Raises what download and load raise.
+        """
+        from pieces_nb import tables
+
+        seen = self.get(model)
+        if not dry_run:
+            seen = self._carry_out(seen, load=load, force=force, wait=wait)
+        steps = workflows.plan(seen, load=load, url=self.url)
+        return tables.Table.of(tables.plan_frame(steps), caption=f"{_title(seen)} is {seen.state} · {self.server}")
+
+    def _carry_out(self, model: Model, *, load: bool, force: bool, wait: Callable[[Download], object] | None) -> Model:
+        if load and not force and not model.loaded:
+            workflows.check_memory(model, url=self.url)
+        if not model.downloaded:
+            download = self.download(model)
+            (wait or Download.wait)(download)
+        return self.load(model, force=force) if load else self.get(model)
+
     def snapshot(self, *models: str | Model) -> Table:
         """Return the snapshots of models side by side: one column each, indexed by the wire's fields, nested dotted."""
         from pieces_nb import tables
@@ -186,9 +252,14 @@ class ModelClient:
         Raises `ModelStateError` for a model in the cloud. Source: `POST /model/{model}/download` and its progress.
         """
         seen = self.get(model)
-        if seen.cloud:
-            raise ModelStateError(f"{_title(seen)} runs in the cloud: there is nothing to download.")
+        self.check_downloadable(seen)
         return self._follow(seen, "download")
+
+    @staticmethod
+    def check_downloadable(model: Model) -> None:
+        """Raise `ModelStateError` for a model in the cloud."""
+        if model.cloud:
+            raise ModelStateError(f"{_title(model)} runs in the cloud: there is nothing to download.")
 
     def _follow(self, model: Model, verb: str) -> Download:
         with self._lock:
@@ -366,8 +437,7 @@ class ModelClient:
         """Delete a custom model. Raises `ModelStateError` for another. Source: `POST /models/{model}/delete`."""
         seen = self.get(model, beginnings=False)
         with self.history.recording("delete", seen.title):
-            if not seen.custom:
-                raise ModelStateError(f"{_title(seen)} is not a custom model: only those can be deleted.")
+            self.check_deletable(seen)
             self.connection.call(lambda transport: endpoints.delete(transport, seen.id))
 
     def delete_cache(self, model: str | Model) -> Model:
@@ -377,12 +447,19 @@ class ModelClient:
         """
         seen = self.get(model, beginnings=False)
         with self.history.recording("delete-cache", seen.title):
-            if not seen.downloaded:
-                raise ModelStateError(f"{_title(seen)} has no downloaded files; it is {seen.state}.")
+            self.check_deletable(seen, files_only=True)
             self.connection.call(lambda transport: endpoints.delete_cache(transport, seen.id))
             return workflows.confirmed(
                 self.connection, seen.id, lambda model: not model.downloaded, "deleted", self.patience
             )
+
+    @staticmethod
+    def check_deletable(model: Model, *, files_only: bool = False) -> None:
+        """Raise `ModelStateError` if it is not custom, or with `files_only` if it has no files."""
+        if files_only and not model.downloaded:
+            raise ModelStateError(f"{_title(model)} has no downloaded files; it is {model.state}.")
+        if not files_only and not model.custom:
+            raise ModelStateError(f"{_title(model)} is not a custom model: only those can be deleted.")
 
     # What it looks like ----------------------------------------------------------------------------------------------
 

@@ -34,8 +34,14 @@ class Connection:
     """
 
     def __init__(
-        self, url: str | None = None, *, timeout_s: float = 10.0, find: Callable[[], Found | None] = discovery.find
+        self,
+        url: str | None = None,
+        *,
+        timeout_s: float = 10.0,
+        named_by: str = "",
+        find: Callable[[], Found | None] = discovery.find,
     ) -> None:
+        self._named_by = f" ({named_by} names this address)" if named_by and url else ""
         self._given = normalize_url(url) if url else None
         self._timeout_s = timeout_s
         self._find = find
@@ -88,7 +94,7 @@ class Connection:
                 found = discovery.identify(self._given, timeout_s=self._timeout_s)
             except PiecesUnreachable as exc:
                 raise PiecesUnreachable(
-                    f"{exc} Is Pieces OS running there? `%pieces_model connect` looks for it, "
+                    f"{exc}{self._named_by} Is Pieces OS running there? "
                     "`%pieces_model connect emulator` tries things out without it.",
                     url=self._given,
                     timed_out=exc.timed_out,

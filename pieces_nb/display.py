@@ -13,8 +13,8 @@ from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from pieces_nb.downloads import Download
-from pieces_nb.errors import PiecesError
+from pieces_nb.downloads import Download, Downloads
+from pieces_nb.errors import PiecesError, StoppedWaiting, WaitTimeout
 from pieces_nb.models import DownloadStatus
 from pieces_nb.text import clock, format_bytes, format_duration, format_percentage, printable
 
@@ -201,7 +201,7 @@ def close_widgets(*widgets: Any) -> None:
     """Close widgets and what they leave open themselves: their Layout and Style models."""
     for widget in widgets:
         for part in (getattr(widget, "style", None), getattr(widget, "layout", None), widget):
-            if hasattr(part, "close"):
+            if part is not None and hasattr(part, "close"):
                 part.close()
 
 
@@ -235,7 +235,7 @@ class LiveBlock:
         }
         if self._hint is None:
             bundle["text/html"] = mimebundle(self._downloads)["text/html"]
-        self._handle = display(bundle, raw=True, display_id=True)
+        self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # typed in part
         for download in self._downloads:
             download.subscribe(self._moved)
 
@@ -285,20 +285,60 @@ def display_live(downloads: Sequence[Download]) -> None:
     LiveBlock(downloads, waiting=False).display()
 
 
+def wait_shown(downloads: Sequence[Download], *, timeout_s: float | None) -> None:
+    """Wait for downloads, each shown live meanwhile, then take the bars away: the record is what stays.
+
+    Raises what `Downloads.wait` raises. After `StoppedWaiting` and `WaitTimeout` a notebook's bars live on.
+    """
+    together = Downloads(downloads)
+    if all(download.done for download in downloads):
+        _raise_outcome(together, timeout_s)
+        return
+    if not in_notebook():
+        bars = TerminalBars(downloads)
+        try:
+            _raise_outcome(together, timeout_s)
+        finally:
+            bars.close()
+        return
+    block = LiveBlock(downloads, waiting=True)
+    block.display()
+    try:
+        _raise_outcome(together, timeout_s)
+    except (StoppedWaiting, WaitTimeout):
+        block.stop_waiting()
+        raise
+    except BaseException:
+        block.close()
+        raise
+    block.close()
+
+
+def _raise_outcome(downloads: Downloads, timeout_s: float | None) -> None:
+    if len(downloads) == 1:
+        downloads[0].wait(timeout_s)
+    else:
+        downloads.wait(timeout_s)
+
+
 # In a terminal -------------------------------------------------------------------------------------------------------
+
+
+def _bar_class() -> Any:
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]  # generic in the stubs alone
+        monitor_interval = 0  # no thread of tqdm's
+
+    return Bar
 
 
 class TerminalBars:
     """tqdm's bars, one a download."""
 
     def __init__(self, downloads: Sequence[Download], *, file: Any = None) -> None:
-        from tqdm import tqdm
-
-        class Bar(tqdm):  # type: ignore[type-arg]  # generic in the stubs alone
-            monitor_interval = 0  # no thread of tqdm's
-
         self._bars = {
-            id(download): Bar(
+            id(download): _bar_class()(
                 total=100.0,
                 desc=printable(download.model.title, limit=30),
                 bar_format="{desc}: |{bar}| {postfix}",
@@ -312,6 +352,7 @@ class TerminalBars:
         self._stops = [download.subscribe(self._show) for download in downloads]
 
     def _show(self, download: Download) -> None:
+        """Called in the downloads' threads; tqdm has a lock of its own."""
         bar = self._bars[id(download)]
         bar.n = download.percentage or 0.0
         words = str(download.status) if download.done else progress_words(download)

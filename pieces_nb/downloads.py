@@ -215,9 +215,9 @@ class Download:
         return self._closing.is_set() and not self.done
 
     def __repr__(self) -> str:
-        return _display().record(self)
+        return str(_display().record(self))
 
-    def _repr_mimebundle_(self, **_wanted: object) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_wanted: object) -> Any:
         return _display().mimebundle([self])
 
     def _ipython_display_(self) -> None:
@@ -261,9 +261,8 @@ class Download:
                 if deadline is not None and self._clock() >= deadline:
                     raise WaitTimeout(f"{self._so_far()} after {timeout:g} s of waiting; the download goes on.")
         except KeyboardInterrupt:
-            name = printable(self.model.title, limit=80)
             raise StoppedWaiting(
-                f"{self._so_far()}; the download goes on. `%pieces_model cancel {name!r}` stops it."
+                f"{self._so_far()}; the download goes on. `%pieces_model cancel {self.model.argument}` stops it."
             ) from None
         return self._outcome()
 
@@ -655,7 +654,7 @@ class Downloads(Sequence[Download]):
     def __repr__(self) -> str:
         return "\n".join(repr(download) for download in self._downloads)
 
-    def _repr_mimebundle_(self, **_wanted: object) -> dict[str, str]:
+    def _repr_mimebundle_(self, **_wanted: object) -> Any:
         return _display().mimebundle(self)
 
     def _ipython_display_(self) -> None:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 from pieces_nb.text import printable
 
 _MOST = 10_000
-COLUMNS = ("started", "verb", "model", "outcome", "seconds", "bytes", "mean_bytes_per_s", "reconnects", "error")
 
 
 class Entry(NamedTuple):

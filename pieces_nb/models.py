@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -83,6 +84,13 @@ class Model:
     def title(self) -> str:
         """What to call it: the name, or failing that `unique`, or the id."""
         return self.name or self.unique or self.id
+
+    @property
+    def argument(self) -> str:
+        """How to name it on a command line: its name, in quotes if need be; a name that is awkward there, its id."""
+        if re.fullmatch(r"[\w.:+-]+", self.name) and not self.name.startswith("-"):
+            return self.name
+        return f'"{self.name}"' if re.fullmatch(r"[\w .:+()/,'-]+", self.name) else self.id
 
     @property
     def cloud(self) -> bool:

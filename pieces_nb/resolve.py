@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 
 from pieces_nb.errors import AmbiguousModel, ModelNotFound
-from pieces_nb.models import Model
+from pieces_nb.models import Model, ModelState
 from pieces_nb.text import printable
 
 _SHOWN = 5
@@ -74,6 +74,40 @@ def _not_found(text: str, models: Sequence[Model], *, beginnings: bool) -> Model
     whole = "" if beginnings else " The whole name is needed here, a beginning is not enough."
     hint = f"The nearest: {_listed(names)}." if names else "`%pieces_model list` shows all."
     return ModelNotFound(f"There is no model {_quoted(text)}. {hint}{whole}", model=text, nearest=names)
+
+
+def narrow(
+    models: Sequence[Model],
+    *,
+    pattern: str = "",
+    local: bool = False,
+    cloud: bool = False,
+    downloaded: bool = False,
+    downloading: bool = False,
+    loaded: bool = False,
+    custom: bool = False,
+) -> list[Model]:
+    """Return the models whose name or `unique` contains `pattern` and for which every flag that is set holds.
+
+    A loaded model is downloaded too.
+    """
+    wanted = pattern.strip().casefold()
+    tests: list[Callable[[Model], bool]] = []
+    if wanted:
+        tests.append(lambda model: wanted in model.name.casefold() or wanted in model.unique.casefold())
+    if local:
+        tests.append(lambda model: not model.cloud)
+    if cloud:
+        tests.append(lambda model: model.cloud)
+    if downloaded:
+        tests.append(lambda model: model.state in (ModelState.DOWNLOADED, ModelState.LOADED))
+    if downloading:
+        tests.append(lambda model: model.downloading)
+    if loaded:
+        tests.append(lambda model: model.loaded)
+    if custom:
+        tests.append(lambda model: model.custom)
+    return [model for model in models if all(test(model) for test in tests)]
 
 
 def nearest_names(text: str, models: Sequence[Model]) -> list[str]:

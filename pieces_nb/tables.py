@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from pieces_nb.history import Entry
 from pieces_nb.models import Model
-from pieces_nb.text import printable
+from pieces_nb.text import clock, printable
+
+if TYPE_CHECKING:
+    from pieces_nb.downloads import Download
+    from pieces_nb.workflows import Share, Step
 
 _GB = 1e9
 _MOST_ROWS = 60
@@ -121,6 +126,60 @@ def snapshot_frame(models: Sequence[Model]) -> pd.DataFrame:
     wide.columns = pd.Index([model.title for model in models])
     wide.index.name = "field"
     return wide
+
+
+def progress_frame(downloads: Sequence[Download]) -> pd.DataFrame:
+    """Return one row a download: name status percentage done_gb size_gb speed_mb_s time_left_s stalled_since id."""
+    nothing = float("nan")
+
+    def number(value: float | None, unit: float = 1.0) -> float:
+        return nothing if value is None else value / unit
+
+    columns = {
+        "name": ("str", [download.model.title for download in downloads]),
+        "status": ("str", [str(download.status) for download in downloads]),
+        "percentage": ("float64", [number(download.percentage) for download in downloads]),
+        "done_gb": ("float64", [number(download.state.done_bytes, _GB) for download in downloads]),
+        "size_gb": ("float64", [number(download.state.size_bytes, _GB) for download in downloads]),
+        "speed_mb_s": ("float64", [number(download.speed_bytes_per_s, 1e6) for download in downloads]),
+        "time_left_s": ("float64", [number(download.time_left_s) for download in downloads]),
+        "stalled_since": ("str", [clock(s) if (s := download.stalled_since) else "" for download in downloads]),
+        "id": ("str", [download.model.id for download in downloads]),
+    }
+    return pd.DataFrame({name: pd.Series(values, dtype=dtype) for name, (dtype, values) in columns.items()})
+
+
+def usage_frame(shares: Sequence[Share]) -> pd.DataFrame:
+    """Return one row a share: name resource size_gb free_with."""
+    return pd.DataFrame(
+        {
+            "name": pd.Series([share.name for share in shares], dtype="str"),
+            "resource": pd.Series([share.resource for share in shares], dtype="str"),
+            "size_gb": pd.Series([_gigabytes(share.size_bytes) for share in shares], dtype="float64"),
+            "free_with": pd.Series([share.free_with for share in shares], dtype="str"),
+        }
+    )
+
+
+def plan_frame(steps: Sequence[Step]) -> pd.DataFrame:
+    """Return one row a step: step needed_gb available_gb verdict."""
+    return pd.DataFrame(
+        {
+            "step": pd.Series([step.step for step in steps], dtype="str"),
+            "needed_gb": pd.Series([_gigabytes(step.needed_bytes) for step in steps], dtype="float64"),
+            "available_gb": pd.Series([_gigabytes(step.available_bytes) for step in steps], dtype="float64"),
+            "verdict": pd.Series([step.verdict for step in steps], dtype="str"),
+        }
+    )
+
+
+def history_frame(entries: Sequence[Entry]) -> pd.DataFrame:
+    """Return one row an action: started verb model outcome seconds bytes mean_bytes_per_s reconnects error."""
+    frame = pd.DataFrame(entries, columns=list(Entry._fields))
+    dtypes = {"verb": "str", "model": "str", "outcome": "str", "error": "str", "seconds": "float64"}
+    dtypes |= dict.fromkeys(("bytes", "mean_bytes_per_s", "reconnects"), "float64")
+    frame["started"] = pd.to_datetime(frame["started"], utc=True)
+    return frame.astype(dtypes)
 
 
 def change_frame(before: Mapping[str, Any], after: Mapping[str, Any], fields: Sequence[str]) -> pd.DataFrame:

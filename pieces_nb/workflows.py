@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import psutil
 
 from pieces_nb import endpoints, fields
 from pieces_nb.connection import Connection
 from pieces_nb.download_state import Patience
-from pieces_nb.errors import ModelStateError, PiecesUnreachable, ProtocolError, WaitTimeout
+from pieces_nb.errors import BadArguments, ModelStateError, PiecesUnreachable, ProtocolError, WaitTimeout
 from pieces_nb.models import Model
 from pieces_nb.text import format_bytes, printable
 from pieces_nb.transport import host_of, is_loopback
@@ -49,7 +50,7 @@ def load(
     if model.cloud:
         raise ModelStateError(f"{title} runs in the cloud: there is nothing to load.")
     if not model.downloaded:
-        raise ModelStateError(f"{title} is not downloaded: `%pieces_model download {title!r}` comes first.")
+        raise ModelStateError(f"{title} is not downloaded: `%pieces_model download {model.argument}` comes first.")
     if not force:
         check_memory(model, url=connection.found.url)
     try:
@@ -71,8 +72,9 @@ def check_memory(model: Model, *, url: str) -> None:
     """Raise `ModelStateError` where the model's `ram` is known to be more than this machine has free."""
     needed, free = model.ram_bytes, free_memory_bytes(url)
     if needed is not None and free is not None and needed > free:
+        title = printable(model.title, limit=80)
         raise ModelStateError(
-            f"{printable(model.title, limit=80)} needs {format_bytes(needed)} of memory, {format_bytes(free)} are free. "
+            f"{title} needs {format_bytes(needed)} of memory, {format_bytes(free)} are free. "
             "Unload another (`%pieces_model usage`), or say --force."
         )
 
@@ -108,3 +110,108 @@ def update(connection: Connection, before: Model, changes: Mapping[str, Any]) ->
     if lost:
         raise ProtocolError(f"{title}: the server took the update, but did not keep {', '.join(lost)}.")
     return after
+
+
+# What fits, what is used, what is to be done -------------------------------------------------------------------------
+
+
+def that_fit(models: Sequence[Model], *, url: str) -> tuple[list[Model], str]:
+    """Return the local models whose `ram` this machine's memory can hold, and a note on why the others do not."""
+    if not is_loopback(host_of(url)):
+        raise BadArguments("--fits needs the server on this machine: the memory of another one is not known.")
+    total = psutil.virtual_memory().total
+    local = [model for model in models if not model.cloud]
+    fitting = [model for model in local if model.ram_bytes is not None and model.ram_bytes <= total]
+    large = [model for model in local if model.ram_bytes is not None and model.ram_bytes > total]
+    unknown = sum(model.ram_bytes is None for model in local)
+    notes = [f"this machine has {format_bytes(total)} of memory"]
+    if large:
+        named = ", ".join(f"{_short(model)} ({format_bytes(model.ram_bytes or 0)})" for model in large[:5])
+        more = f" and {len(large) - 5} more" if len(large) > 5 else ""
+        notes.append(f"too large: {named}{more}")
+    if unknown:
+        notes.append(f"{unknown} left out whose need of memory is not known")
+    return fitting, " · ".join(notes)
+
+
+def _short(model: Model) -> str:
+    return printable(model.title, limit=40)
+
+
+class Share(NamedTuple):
+    """What one model takes of memory or disk, and the command that frees it."""
+
+    name: str
+    resource: str
+    size_bytes: int | None
+    free_with: str
+
+
+def usage(models: Sequence[Model], *, url: str) -> tuple[list[Share], str]:
+    """Return what models take, memory first, each the biggest first; and the totals in words."""
+    loaded = sorted((model for model in models if model.loaded), key=lambda model: -(model.ram_bytes or 0))
+    stored = sorted((model for model in models if model.downloaded), key=lambda model: -(model.size_bytes or 0))
+    shares = [
+        Share(model.title, "memory", model.ram_bytes, f"%pieces_model unload {model.argument}") for model in loaded
+    ]
+    shares += [
+        Share(model.title, "disk", model.size_bytes, f"%pieces_model delete-cache {model.argument}") for model in stored
+    ]
+    in_memory = format_bytes(sum(model.ram_bytes or 0 for model in loaded))
+    on_disk = format_bytes(sum(model.size_bytes or 0 for model in stored))
+    return shares, (
+        f"memory: {in_memory} in models{_free(free_memory_bytes(url))} · "
+        f"disk: {on_disk} in models{_free(free_disk_bytes(url))}"
+    )
+
+
+def free_disk_bytes(url: str) -> int | None:
+    """Return what is free on the volume of the home folder; None where the server is on another machine."""
+    if not is_loopback(host_of(url)):
+        return None
+    try:
+        return int(psutil.disk_usage(str(Path.home())).free)
+    except OSError:
+        return None
+
+
+def _free(free_bytes: int | None) -> str:
+    return "" if free_bytes is None else f", {format_bytes(free_bytes)} free"
+
+
+class Step(NamedTuple):
+    """One step of `ensure`: what it needs, what there is, and what that means."""
+
+    step: str
+    needed_bytes: int | None
+    available_bytes: int | None
+    verdict: str
+
+
+def plan(model: Model, *, load: bool, url: str) -> list[Step]:
+    """Return what `ensure` has to do for a model as it stands."""
+    steps = [_download_step(model, free_disk_bytes(url))]
+    if load:
+        steps.append(_load_step(model, free_memory_bytes(url)))
+    return steps
+
+
+def _download_step(model: Model, free_bytes: int | None) -> Step:
+    if model.cloud:
+        return Step("download", None, None, "impossible: it runs in the cloud")
+    if model.downloaded:
+        return Step("download", 0, free_bytes, "done")
+    verdict = "to do" if not model.downloading else "under way"
+    if model.size_bytes is None or free_bytes is None:
+        return Step("download", model.size_bytes, free_bytes, verdict)
+    short = "; the disk may be too small" if model.size_bytes > free_bytes else ""
+    return Step("download", model.size_bytes, free_bytes, verdict + short)
+
+
+def _load_step(model: Model, free_bytes: int | None) -> Step:
+    if model.loaded:
+        return Step("load", 0, free_bytes, "done")
+    if model.ram_bytes is None or free_bytes is None:
+        return Step("load", model.ram_bytes, free_bytes, "to do; whether it fits is not known")
+    fits = model.ram_bytes <= free_bytes
+    return Step("load", model.ram_bytes, free_bytes, "to do" if fits else "too large for what is free; --force tries")
