@@ -312,7 +312,10 @@ class ModelClient:
         Raises `ModelStateError` for a named model that is not downloading.
         """
         if not models:
-            return Downloads([self._follow(model, "progress") for model in self.models() if model.downloading])
+            # Ours first: a server may not list yet what was asked of it a moment ago.
+            ours = {download.model.id: download for download in self.downloads}
+            others = [model for model in self.models() if model.downloading and model.id not in ours]
+            return Downloads([*ours.values(), *(self._follow(model, "progress") for model in others)])
         seen = [self.get(model) for model in models]
         for model in seen:
             if not model.downloading and model.id not in self._downloads:

@@ -53,7 +53,7 @@ class Table(pd.DataFrame):
         if self.empty and self.when_empty:
             return f"{self.when_empty}\n{self.caption}"
         with pd.option_context("display.max_colwidth", 60, "display.width", 160, "display.max_columns", 30):
-            text = _shown(self).to_string(index=self.shows_index, max_rows=_MOST_ROWS, na_rep="", line_width=None)
+            text = _shown(self).to_string(index=self.shows_index, max_rows=_MOST_ROWS, na_rep="", float_format=_figure)
         return f"{text}\n{self.caption}"
 
     def _repr_html_(self) -> str:
@@ -66,6 +66,7 @@ class Table(pd.DataFrame):
                 index=self.shows_index,
                 max_rows=_MOST_ROWS,
                 na_rep="",
+                float_format=_figure,
                 border=0,
                 classes=["dataframe", "tex2jax_ignore", "mathjax_ignore"],
             )
@@ -79,6 +80,10 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
         half = _MOST_ROWS // 2 + 1
         frame = pd.concat([frame.head(half), frame.tail(half)]) if len(frame) > 2 * half else frame
     return frame.map(_cell).rename(index=_cell, columns=_cell)
+
+
+def _figure(number: float) -> str:
+    return f"{number:.4g}"
 
 
 def _cell(value: object) -> object:
