@@ -1,0 +1,139 @@
+"""`pieces-nb emulator`: the emulator as a process of its own. Parses and prints; the flags come from the settings' fields.
+
+Options that replay a recording may join later; none is here now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import math
+import signal
+import sys
+import threading
+import typing
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pieces_nb.emulator.errors import EmulatorError
+from pieces_nb.emulator.server import Emulator
+from pieces_nb.emulator.settings import DEFAULT_RATE_BYTES_PER_S, Faults, Switches
+
+_WAIT_S = 1.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the emulator's options."""
+    parser.add_argument(
+        "--port", type=_port, default=0, metavar="N", help="default: a free one that Pieces OS does not use"
+    )
+    parser.add_argument("--home", metavar="DIR", help="keep files and custom models here; default: a temporary folder")
+    parser.add_argument(
+        "--rate",
+        type=_positive,
+        default=DEFAULT_RATE_BYTES_PER_S,
+        metavar="BYTES_PER_S",
+        help="of each download; inf is as fast as it goes (default: %(default)g)",
+    )
+    _add_fields(parser.add_argument_group("what is unknown of the real server"), Switches)
+    _add_fields(parser.add_argument_group("faults, for all models"), Faults, but=("rate_bytes_per_s",))
+
+
+def run(namespace: argparse.Namespace) -> int:
+    """Serve until SIGTERM (0) or Ctrl-C (130); 1 if it cannot start."""
+    stop = threading.Event()
+    emulator = Emulator(
+        home=namespace.home,
+        port=namespace.port,
+        rate_bytes_per_s=None if math.isinf(namespace.rate) else namespace.rate,
+        switches=_from_fields(Switches, namespace),
+        faults=_from_fields(Faults, namespace),
+    )
+    try:
+        with _on_sigterm(stop.set), emulator:
+            print(f"Emulator listening on {emulator.url}", flush=True)
+            # In slices: on Windows a wait without an end does not hear Ctrl-C.
+            while not stop.wait(_WAIT_S):
+                if not emulator.running:
+                    raise EmulatorError("The emulator has stopped by itself.")
+    except EmulatorError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run from a command line of its own."""
+    parser = argparse.ArgumentParser(prog="python -m pieces_nb.emulator", description="A stand-in for Pieces OS.")
+    add_arguments(parser)
+    return run(parser.parse_args(arguments))
+
+
+@contextlib.contextmanager
+def _on_sigterm(act: Callable[[], None]) -> Iterator[None]:
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Only the main thread may say what signals do.
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: act())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _port(word: str) -> int:
+    if not word.isascii() or not word.isdigit() or int(word) > 65535:
+        raise argparse.ArgumentTypeError(f"{word!r} is no port; it must be 0 to 65535")
+    return int(word)
+
+
+def _number(word: str, *, least: float, most: float, wanted: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f"{word!r} is not {wanted}")
+    return value
+
+
+def _positive(word: str) -> float:
+    return _number(word, least=1e-9, most=math.inf, wanted="a number above 0")
+
+
+def _seconds(word: str) -> float:
+    return _number(word, least=0, most=86400, wanted="a number of seconds")
+
+
+def _percent(word: str) -> float:
+    return _number(word, least=0, most=100, wanted="a percentage from 0 to 100")
+
+
+def _add_fields(group: argparse._ArgumentGroup, kind: type[Switches | Faults], *, but: tuple[str, ...] = ()) -> None:
+    hints = typing.get_type_hints(kind)
+    for field in dataclasses.fields(kind):
+        if field.name not in but:
+            flag = f"--{field.name.replace('_', '-')}"
+            text = field.metadata["help"].replace("%", "%%")
+            group.add_argument(flag, default=field.default, help=text, **_how(field.name, hints[field.name]))
+
+
+def _how(name: str, hint: Any) -> dict[str, Any]:
+    words = [word for part in (hint, *typing.get_args(hint)) for word in typing.get_args(part) if isinstance(word, str)]
+    if words:
+        return {"choices": list(dict.fromkeys(words))}
+    if hint is bool:
+        return {"action": argparse.BooleanOptionalAction}
+    if name.endswith("_at"):
+        return {"type": _percent, "metavar": "P"}
+    if hint is float:
+        return {"type": _seconds, "metavar": "S"}
+    return {"metavar": "TEXT"}
+
+
+def _from_fields(kind: Callable[..., Any], namespace: argparse.Namespace) -> Any:
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]  # The two classes of settings.
+    return kind(**{name: getattr(namespace, name) for name in names if hasattr(namespace, name)})

@@ -1,0 +1,264 @@
+"""The emulator as a thing one starts and closes: its thread, its loop, its port. No rules and no wire in here.
+
+tornado is imported when an emulator starts, not before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from pieces_nb.emulator.catalogue import Seed, built_in, from_dicts
+from pieces_nb.emulator.errors import EmulatorError, Refused
+from pieces_nb.emulator.home import Home
+from pieces_nb.emulator.settings import DEFAULT_RATE_BYTES_PER_S, NO_FAULTS, Faults, Settings, Switches
+
+if TYPE_CHECKING:
+    import socket
+
+    from tornado.httpserver import HTTPServer
+
+    from pieces_nb.emulator.http import Socket
+    from pieces_nb.emulator.service import Service
+
+THREAD_NAME = "pieces-nb-emulator"
+_ADDRESS = "127.0.0.1"
+# Where Pieces OS is looked for; a port of our own choice is none of these.
+_RESERVED_PORTS = frozenset((1000, 5323, *range(39300, 39334)))
+_CLOSE_SOCKETS_S = 0.2
+_JOIN_S = 15.0
+
+
+class Emulator:
+    """A stand-in for Pieces OS in this process. Its methods may be called from any thread.
+
+    `home` is a folder whose state survives; without one a temporary folder goes with `close()`. `rate_bytes_per_s` is
+    each download's own rate, None as fast as it goes. `faults` are for all models, or a mapping from id, `unique` or
+    "*". `models` is a catalogue in place of the built-in one, see `pieces_nb.emulator.catalogue`. `rate_bytes_per_s`,
+    `switches` and `faults` may be assigned while it runs, and act at once.
+    """
+
+    def __init__(
+        self,
+        home: str | os.PathLike[str] | None = None,
+        port: int = 0,
+        rate_bytes_per_s: float | None = DEFAULT_RATE_BYTES_PER_S,
+        switches: Switches | None = None,
+        faults: Faults | Mapping[str, Faults] = NO_FAULTS,
+        models: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        self._wanted_home = None if home is None else Path(home)
+        self._wanted_port = port
+        self._models = models
+        self._settings = Settings(rate_bytes_per_s, switches or Switches(), faults)
+        self._state = threading.RLock()  # Guards the fields below: start and close exclude each other.
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._stop: asyncio.Event | None = None
+        self._home: Home | None = None
+        self._port = 0
+        self._pid = 0
+
+    @property
+    def rate_bytes_per_s(self) -> float | None:
+        """Bytes a second of each download; None is as fast as it goes."""
+        return self._settings.rate_bytes_per_s
+
+    @rate_bytes_per_s.setter
+    def rate_bytes_per_s(self, value: float | None) -> None:
+        self._settings.rate_bytes_per_s = value
+
+    @property
+    def switches(self) -> Switches:
+        """Which of several correct servers this is."""
+        return self._settings.switches
+
+    @switches.setter
+    def switches(self, value: Switches) -> None:
+        self._settings.switches = value
+
+    @property
+    def faults(self) -> Faults | Mapping[str, Faults]:
+        """What goes wrong."""
+        return self._settings.faults
+
+    @faults.setter
+    def faults(self, value: Faults | Mapping[str, Faults]) -> None:
+        self._settings.faults = value
+
+    @property
+    def url(self) -> str:
+        """The address; of one that does not run, an EmulatorError."""
+        if not self.running:
+            raise EmulatorError("The emulator does not run; start() starts it.")
+        return f"http://{_ADDRESS}:{self._port}"
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, or listened on."""
+        return self._port
+
+    @property
+    def home(self) -> Path:
+        """The folder its files are in."""
+        if self._home is None:
+            raise EmulatorError("The emulator has not been started; it has no home yet.")
+        return self._home.path
+
+    @property
+    def running(self) -> bool:
+        """Whether it answers, in this process: a fork has the object but not the thread."""
+        return self._thread is not None and self._thread.is_alive() and self._pid == os.getpid()
+
+    def start(self) -> Self:
+        """Start, and return when it listens. One that runs stays as it is. Raises EmulatorError."""
+        with self._state:
+            if not self.running:
+                self._start()
+        return self
+
+    def _start(self) -> None:
+        self._pid = os.getpid()
+        seeds = built_in() if self._models is None else from_dicts(self._models)
+        ready = _Ready()
+        with contextlib.ExitStack() as undo:
+            sockets = _bind(self._wanted_port)
+            undo.callback(_close_all, sockets)
+            self._home = Home(self._wanted_home)
+            undo.callback(self._home.close)
+            self._port = sockets[0].getsockname()[1]
+            arguments = (seeds, sockets, self._home, ready)
+            self._thread = threading.Thread(target=self._run, args=arguments, name=THREAD_NAME, daemon=True)
+            self._thread.start()
+            ready.event.wait()
+            if ready.error is not None:
+                self._thread.join(_JOIN_S)
+                raise _start_error(ready.error)
+            undo.pop_all()
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Stop answering, end the downloads, free the memory, remove a temporary home. Again is fine."""
+        with self._state:
+            if self._thread is None or self._pid != os.getpid():
+                return
+            atexit.unregister(self.close)
+            if self._loop is not None and self._stop is not None:
+                with contextlib.suppress(RuntimeError):  # The loop ended by itself.
+                    self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(_JOIN_S)
+            self._thread = None
+            if self._home is not None:
+                self._home.close()
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _run(self, seeds: list[Seed], sockets: list[socket.socket], home: Home, ready: _Ready) -> None:
+        # tornado needs a selector loop; Windows' default is another one.
+        try:
+            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+                runner.run(self._serve(seeds, sockets, home, ready))
+        except BaseException as exc:  # noqa: BLE001  # The top of a thread; start() raises it again.
+            ready.error = exc
+        finally:
+            ready.event.set()
+
+    async def _serve(self, seeds: list[Seed], sockets: list[socket.socket], home: Home, ready: _Ready) -> None:
+        from tornado.httpserver import HTTPServer
+
+        from pieces_nb.emulator import http
+        from pieces_nb.emulator.service import Service
+
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        with ThreadPoolExecutor(2, thread_name_prefix=f"{THREAD_NAME}-disk") as executor:
+            service = Service(seeds, home=home, settings=self._settings, executor=executor)
+            application, open_sockets = http.application(service, port=self._port)
+            server = HTTPServer(application, max_body_size=http.DRAINED_BODY_BYTES)
+            server.add_sockets(sockets)
+            ready.event.set()
+            try:
+                await self._stop.wait()
+            finally:
+                await _shut_down(server, service, open_sockets)
+
+
+class _Ready:
+    """What the thread tells start(): that it listens, or why it does not."""
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self.error: BaseException | None = None
+
+
+async def _shut_down(server: HTTPServer, service: Service, open_sockets: set[Socket]) -> None:
+    server.stop()
+    await service.close()
+    deadline = asyncio.get_running_loop().time() + _CLOSE_SOCKETS_S
+    while open_sockets and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(0.01)
+    for open_socket in tuple(open_sockets):
+        open_socket.cut()
+    await server.close_all_connections()
+    await asyncio.sleep(0)
+
+
+def _start_error(error: BaseException) -> BaseException:
+    if isinstance(error, EmulatorError | ValueError):
+        return error
+    if isinstance(error, Refused | OSError):
+        return EmulatorError(f"The emulator cannot start: {error}")
+    return error
+
+
+def _close_all(sockets: list[socket.socket]) -> None:
+    for one in sockets:
+        one.close()
+
+
+def _bind(port: int) -> list[socket.socket]:
+    """Return listening sockets on the loopback address; port 0 is any free one that Pieces OS is not looked for at."""
+    from tornado.netutil import bind_sockets
+
+    passed_over: list[socket.socket] = []
+    try:
+        while True:
+            sockets = bind_sockets(port, _ADDRESS)
+            if port or sockets[0].getsockname()[1] not in _RESERVED_PORTS:
+                return sockets
+            passed_over += sockets  # Kept open meanwhile, or the system offers it again.
+    except OSError as exc:
+        why = "is in use already" if exc.errno == errno.EADDRINUSE else f"cannot be used: {exc.strerror or exc}"
+        raise EmulatorError(f"Port {port} of {_ADDRESS} {why}. Choose another one, or 0 for any that is free.") from exc
+    except OverflowError as exc:
+        raise EmulatorError(f"{port} is no port; it must be 0 to 65535.") from exc
+    finally:
+        _close_all(passed_over)
+
+
+_shared: Emulator | None = None
+_sharing = threading.Lock()  # Guards _shared: only one emulator is started for many callers.
+
+
+def shared() -> Emulator:
+    """Return this process's emulator, started by the first call; a new one if that was closed."""
+    global _shared
+    with _sharing:
+        if _shared is None or not _shared.running:
+            _shared = Emulator().start()
+        return _shared

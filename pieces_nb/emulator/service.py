@@ -1,0 +1,444 @@
+"""The rules of the Model API: what each call does to which model, and when it is refused. No HTTP, no sockets.
+
+Everything runs on the emulator's loop; what blocks runs in its small pool of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import datetime as dt
+import mmap
+import time
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import Executor
+from typing import Any
+
+from pieces_nb.emulator import fields
+from pieces_nb.emulator.catalogue import CUSTOM_BYTES, Seed, complete
+from pieces_nb.emulator.content import Content
+from pieces_nb.emulator.errors import Refused, TransferFailed
+from pieces_nb.emulator.home import Home
+from pieces_nb.emulator.memory import read_into_memory
+from pieces_nb.emulator.progress import Channel, Sink
+from pieces_nb.emulator.settings import Faults, Settings
+from pieces_nb.emulator.transfer import Transfer, os_error_text
+
+VERSION = "12.3.0+emulator"
+_NO_SPACE = "No space left on device"
+
+
+class Entry:
+    """One model: its fields, its file, its memory, its transfer. Used by the loop only."""
+
+    def __init__(self, seed: Seed, settings: Settings) -> None:
+        self.wire = seed.wire
+        self.content = seed.content
+        self.sha256 = seed.sha256
+        self.channel = Channel(settings)
+        self.downloaded = False
+        self.memory: mmap.mmap | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.ended_before = False
+        self.moving = asyncio.Lock()  # Guards memory and file: load, unload and deleting the file, one at a time.
+        self._moves: list[tuple[float, bool]] = []
+
+    @property
+    def model_id(self) -> str:
+        """The key of the table; the wire's `id`."""
+        return self.content.seed
+
+    @property
+    def name(self) -> str:
+        """What error texts call the model, at most 80 characters of it."""
+        return str(self.wire.get("name") or self.model_id)[:80]
+
+    @property
+    def running(self) -> bool:
+        """Whether a download call was accepted whose transfer has not ended."""
+        return self.task is not None and not self.task.done()
+
+    def mark_downloading(self, value: bool) -> None:
+        """Note the truth, which a snapshot may tell later."""
+        self._moves = [*self._moves[-7:], (time.monotonic(), value)]
+
+    def view(self, lag_s: float) -> dict[str, Any]:
+        """Return the Model as the wire has it."""
+        until = time.monotonic() - lag_s
+        downloading = next((value for at, value in reversed(self._moves) if at <= until), False)
+        calculated = {"downloaded": self.downloaded, "downloading": downloading, "loaded": self.memory is not None}
+        return self.wire | calculated
+
+    def free(self) -> None:
+        """Give the memory back."""
+        if self.memory is not None:
+            self.memory.close()
+            self.memory = None
+
+
+class Service:
+    """All models, and the calls on them. Each returns what the wire answers, or raises Refused."""
+
+    def __init__(self, seeds: Iterable[Seed], *, home: Home, settings: Settings, executor: Executor) -> None:
+        self._home = home
+        self._settings = settings
+        self._executor = executor
+        state = home.read_state()
+        self.instance = fields.text(state.get("instance")) or str(uuid.uuid4())
+        self._stored: dict[str, dict[str, Any]] = {
+            item["model"]["id"]: item for item in state.get("custom", []) if fields.is_stored_model(item)
+        }
+        self._deleted: set[str] = {item for item in state.get("deleted", []) if isinstance(item, str)}
+        self._listeners: set[Sink] = set()
+        self._entries: dict[str, Entry] = {}
+        stored = [Seed(item["model"], Content(key, item["size"])) for key, item in self._stored.items()]
+        for seed in (*seeds, *stored):
+            self._add_at_start(seed)
+        self._save()
+
+    def _add_at_start(self, seed: Seed) -> None:
+        entry = Entry(seed, self._settings)
+        if entry.model_id in self._deleted:
+            return
+        if entry.model_id in self._entries:  # A stored model replaces the catalogue's of the same id, its file stays.
+            self._entries[entry.model_id].wire = seed.wire
+            return
+        size_bytes = seed.content.size_bytes
+        path = self._home.file(entry.model_id)
+        if seed.downloaded and not self._home.holds(entry.model_id, size_bytes):
+            with self._home.part(entry.model_id).open("wb") as file:
+                file.writelines(seed.content.read(0, size_bytes))
+            self._home.part(entry.model_id).replace(path)
+        entry.downloaded = not entry.wire.get("cloud") and self._home.holds(entry.model_id, size_bytes)
+        if seed.loaded:
+            entry.memory = read_into_memory(path)
+        self._entries[entry.model_id] = entry
+
+    def _save(self) -> None:
+        state = {"instance": self.instance, "custom": list(self._stored.values()), "deleted": sorted(self._deleted)}
+        try:
+            self._home.write_state(state)
+        except OSError as exc:
+            raise Refused(500, f"The emulator cannot store its state: {os_error_text(exc)}") from exc
+
+    def entry(self, model_id: str) -> Entry:
+        """Look an id up, in the table and nowhere else."""
+        try:
+            return self._entries[model_id]
+        except KeyError:
+            raise Refused(410, f"Model not found: {model_id[:80]}") from None
+
+    def _view(self, entry: Entry) -> dict[str, Any]:
+        return entry.view(self._settings.switches.downloading_lag_s)
+
+    def _faults(self, entry: Entry) -> Faults:
+        return self._settings.faults_for(entry.model_id, entry.wire.get("unique"))
+
+    # Reading
+
+    async def models(self) -> dict[str, Any]:
+        """Return all models."""
+        return {"iterable": [self._view(entry) for entry in self._entries.values()]}
+
+    async def snapshot(self, model_id: str) -> dict[str, Any]:
+        """Return one model."""
+        return self._view(self.entry(model_id))
+
+    async def health(self) -> str:
+        """Return "OK" and the id of this server's home."""
+        return f"OK:{self.instance}"
+
+    async def version(self) -> str:
+        """Return the version, which no real server has."""
+        return VERSION
+
+    def socket_refused(self, model_id: str) -> str | None:
+        """Return how the model's WebSocket refuses to open, if it does."""
+        return self._faults(self.entry(model_id)).socket_refused
+
+    # Downloading
+
+    async def download(self, model_id: str) -> dict[str, Any]:
+        """Start a download; what a second call meets is a switch."""
+        entry = self._local(model_id, "downloaded")
+        switches = self._settings.switches
+        if entry.downloaded:
+            return self._view(entry)
+        if entry.running:
+            await self._meet_running(entry)
+            return self._view(entry)
+        self._start(entry)
+        if switches.post_answers_after_end:
+            await self._end_of(entry)
+        elif switches.post_late_s:
+            await asyncio.sleep(switches.post_late_s)
+        return self._view(entry)
+
+    async def _meet_running(self, entry: Entry) -> None:
+        switches = self._settings.switches
+        if switches.second_post == "fail":
+            raise Refused(500, f"{entry.name} is being downloaded already.")
+        if switches.second_post == "block" or switches.post_answers_after_end:
+            await self._end_of(entry)
+
+    async def _end_of(self, entry: Entry) -> None:
+        task = entry.task
+        assert task is not None
+        try:
+            await asyncio.shield(task)
+        except TransferFailed as exc:
+            raise Refused(500, f"The download of {entry.name} failed: {exc}") from exc
+        except asyncio.CancelledError:
+            if not task.cancelled():
+                raise
+            raise Refused(500, f"The download of {entry.name} was canceled.") from None
+
+    def _start(self, entry: Entry) -> None:
+        faults = self._faults(entry)
+        if faults.download_error is not None:
+            raise Refused(500, faults.download_error)
+        full = faults.disk_full_at is not None and faults.disk_full_at <= 0
+        if full or self._home.free_bytes() < entry.content.size_bytes:
+            raise Refused(500, f"{entry.name} cannot be downloaded: {_NO_SPACE}.")
+        start_late_s = self._settings.switches.start_late_s
+        if not start_late_s:
+            self._begin(entry)
+        entry.task = asyncio.create_task(self._run(entry, start_late_s), name=f"transfer {entry.model_id}")
+        entry.task.add_done_callback(lambda task: task.cancelled() or task.exception())
+
+    def _begin(self, entry: Entry) -> None:
+        entry.mark_downloading(True)
+        if entry.ended_before and self._settings.switches.reset_before_restart:
+            entry.channel.publish("RESET")
+        entry.channel.publish("INITIALIZED", 0.0)
+        self._tell(entry)
+
+    async def _run(self, entry: Entry, start_late_s: float) -> None:
+        if start_late_s:
+            await asyncio.sleep(start_late_s)
+            self._begin(entry)
+        transfer = Transfer(
+            entry.content,
+            part=self._home.part(entry.model_id),
+            target=self._home.file(entry.model_id),
+            sha256=entry.sha256,
+            channel=entry.channel,
+            settings=self._settings,
+            faults=lambda: self._faults(entry),
+            executor=self._executor,
+        )
+        try:
+            await transfer.run()
+            entry.downloaded = True
+        except TransferFailed as exc:
+            self._ended(entry)
+            entry.channel.publish("FAILED", transfer.percentage, str(exc))
+            raise
+        except Exception as exc:  # The top of a task: whoever asks for its end gets this again.
+            self._ended(entry)
+            entry.channel.publish("FAILED", transfer.percentage, type(exc).__name__)
+            raise TransferFailed(f"The emulator failed: {type(exc).__name__}.") from exc
+        self._ended(entry)
+        entry.channel.publish("COMPLETED", 100.0)
+
+    def _ended(self, entry: Entry) -> None:
+        # Before the last frame, so that a snapshot read on hearing it tells the new truth.
+        entry.mark_downloading(False)
+        entry.ended_before = True
+        self._tell(entry)
+
+    async def cancel(self, model_id: str) -> dict[str, Any]:
+        """Stop a download and remove what it wrote."""
+        entry = self._local(model_id, "canceled")
+        if not entry.running:
+            raise Refused(500, f"{entry.name} is not being downloaded.")
+        if not self._faults(entry).cancel_ignored:
+            await self._stop(entry)
+        return self._view(entry)
+
+    async def _stop(self, entry: Entry) -> None:
+        task = entry.task
+        assert task is not None
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled() or entry.task is not task:
+            return  # It ended by itself just before, or another call canceled it.
+        entry.task = None
+        self._ended(entry)
+        match self._settings.switches.after_cancel:
+            case "canceled":
+                entry.channel.publish("CANCELED")
+            case "reset":
+                entry.channel.publish("RESET")
+            case "nothing":
+                entry.channel.forget()
+
+    # Memory
+
+    def _local(self, model_id: str, participle: str) -> Entry:
+        entry = self.entry(model_id)
+        if entry.wire.get("cloud"):
+            raise Refused(500, f"{entry.name} runs in the cloud and cannot be {participle}.")
+        return entry
+
+    async def load(self, model_id: str) -> dict[str, Any]:
+        """Read the model's file into memory."""
+        entry = self._local(model_id, "loaded")
+        async with entry.moving:
+            faults = self._faults(entry)
+            if not entry.downloaded:
+                raise Refused(500, f"{entry.name} is not downloaded; only a downloaded model can be loaded.")
+            if faults.load_seconds > 0:
+                await asyncio.sleep(faults.load_seconds)
+            if faults.load_error is not None:
+                raise Refused(500, faults.load_error)
+            if entry.memory is None:
+                entry.memory = await self._read(entry)
+                self._tell(entry)
+        return self._view(entry)
+
+    async def _read(self, entry: Entry) -> mmap.mmap:
+        path = self._home.file(entry.model_id)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, read_into_memory, path)
+        except FileNotFoundError:
+            entry.downloaded = False
+            raise Refused(500, f"The file of {entry.name} is gone; download it again.") from None
+        except OSError as exc:
+            raise Refused(500, f"{entry.name} cannot be loaded: {os_error_text(exc)}") from exc
+
+    async def unload(self, model_id: str) -> dict[str, Any]:
+        """Give the memory back; of a model that is not loaded, nothing happens."""
+        entry = self._local(model_id, "unloaded")
+        error = self._faults(entry).unload_error
+        if error is not None:
+            raise Refused(500, error)
+        async with entry.moving:
+            self._free(entry)
+        return self._view(entry)
+
+    async def unload_all(self) -> None:
+        """Unload everything that can be unloaded."""
+        for entry in tuple(self._entries.values()):
+            if self._faults(entry).unload_error is None:
+                async with entry.moving:
+                    self._free(entry)
+
+    def _free(self, entry: Entry) -> None:
+        if entry.memory is not None:
+            entry.free()
+            self._tell(entry)
+
+    # Custom models
+
+    async def update(self, body: object) -> dict[str, Any]:
+        """Store the given fields of a custom model; null removes one, unknown ones are kept."""
+        given = fields.checked(body, partial=True)
+        model_id = fields.text(given.get("id"))
+        if model_id is None:
+            raise Refused(422, "The body needs the id of the model to update.")
+        entry = self._custom(model_id, "updated")
+        changed = entry.wire | {name: value for name, value in given.items() if name not in fields.NOT_OURS_TO_SET}
+        self._store(entry, {key: value for key, value in changed.items() if value is not None or key == "parameters"})
+        return self._view(entry)
+
+    async def create(self, body: object) -> dict[str, Any]:
+        """Register a custom model, which gets a small file to download."""
+        given = fields.checked(body, partial=False)
+        model_id = str(uuid.uuid4())
+        kept = {name: value for name, value in given.items() if name not in fields.CALCULATED and value is not None}
+        now = dt.datetime.now(dt.UTC)
+        created = {"value": now.isoformat(), "readable": now.strftime("%B %d, %Y")}
+        wire = complete({"created": created} | kept | {"custom": True}, model_id=model_id, size_bytes=CUSTOM_BYTES)
+        entry = Entry(Seed(wire, Content(model_id, CUSTOM_BYTES)), self._settings)
+        self._store(entry, wire)
+        self._entries[model_id] = entry
+        return self._view(entry)
+
+    async def delete(self, model_id: str) -> None:
+        """Remove a custom model with everything it has."""
+        entry = self._custom(model_id, "deleted")
+        if entry.running:
+            await self._stop(entry)
+        async with entry.moving:
+            if self._entries.get(model_id) is not entry:
+                raise Refused(410, f"Model not found: {model_id[:80]}")
+            entry.free()
+            self._home.part(model_id).unlink(missing_ok=True)
+            self._home.file(model_id).unlink(missing_ok=True)
+            del self._entries[model_id]
+            self._stored.pop(model_id, None)
+            self._deleted.add(model_id)
+            self._save()
+        entry.channel.shut()
+        self._tell(entry, deleted=True)
+
+    async def delete_cache(self, model_id: str) -> dict[str, Any]:
+        """Remove the downloaded file; a loaded model is unloaded first."""
+        entry = self._local(model_id, "removed from the disk")
+        if entry.running:
+            raise Refused(500, f"{entry.name} is being downloaded; cancel that first.")
+        async with entry.moving:
+            if not entry.downloaded:
+                raise Refused(500, f"{entry.name} is not downloaded; there is no file to delete.")
+            self._free(entry)
+            entry.downloaded = False
+            self._home.file(model_id).unlink(missing_ok=True)
+            self._home.part(model_id).unlink(missing_ok=True)
+            entry.channel.forget()
+            self._tell(entry)
+        return {"model": {"id": model_id}}
+
+    async def score(self, model_id: str) -> None:
+        """Count a use of the model, in memory only."""
+        entry = self.entry(model_id)
+        score = copy.copy(entry.wire.get("score")) or {"automatic": 0, "manual": 0}
+        entry.wire = entry.wire | {"score": score | {"automatic": score.get("automatic", 0) + 1}}
+
+    def _custom(self, model_id: str, participle: str) -> Entry:
+        entry = self.entry(model_id)
+        if entry.wire.get("custom") is not True:
+            raise Refused(500, f"{entry.name} is not a custom model; only custom models can be {participle}.")
+        return entry
+
+    def _store(self, entry: Entry, wire: dict[str, Any]) -> None:
+        before = self._stored
+        self._stored = before | {entry.model_id: {"model": wire, "size": entry.content.size_bytes}}
+        try:
+            self._save()
+        except Refused:
+            self._stored = before
+            raise
+        entry.wire = wire
+        self._tell(entry)
+
+    # Listeners
+
+    def listen(self, sink: Sink) -> None:
+        """Add a listener to the ids of changed models."""
+        self._listeners.add(sink)
+
+    def unlisten(self, sink: Sink) -> None:
+        """Forget a listener; one that is unknown is fine."""
+        self._listeners.discard(sink)
+
+    def _tell(self, entry: Entry, *, deleted: bool = False) -> None:
+        if not self._listeners:
+            return
+        text = fields.identifiers(entry.model_id, deleted=deleted)
+        for sink in tuple(self._listeners):
+            sink.send(text)
+
+    async def close(self) -> None:
+        """End every transfer and socket, and free all memory."""
+        tasks = [entry.task for entry in self._entries.values() if entry.task is not None and not entry.task.done()]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        for sink in tuple(self._listeners):
+            sink.shut()
+        for entry in self._entries.values():
+            entry.channel.shut()
+            entry.free()
