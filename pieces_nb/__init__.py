@@ -79,13 +79,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register `%pieces_model` and its completion (`%load_ext pieces_nb`)."""
-    from pieces_nb.magics import load
+    from pieces_nb.magics.magic import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Remove them, close what is open, and leave no thread (`%unload_ext pieces_nb`)."""
-    from pieces_nb.magics import unload
+    from pieces_nb.magics.magic import unload
 
     unload(shell)

@@ -40,11 +40,13 @@ class Connection:
         timeout_s: float = 10.0,
         named_by: str = "",
         find: Callable[[], Found | None] = discovery.find,
+        make_transport: Callable[..., Transport] = Transport,
     ) -> None:
         self._named_by = f" ({named_by} names this address)" if named_by and url else ""
         self._given = normalize_url(url) if url else None
         self._timeout_s = timeout_s
         self._find = find
+        self._make_transport = make_transport  # of the address and `timeout_s`; a recording needs one of its own
         self._lock = threading.Lock()  # guards the two below
         self._transport: Transport | None = None
         self._found: Found | None = None
@@ -111,7 +113,7 @@ class Connection:
         with self._lock:
             self._found = found
             if self._transport is None or self._transport.url != found.url:
-                self._transport = Transport(found.url, timeout_s=self._timeout_s)
+                self._transport = self._make_transport(found.url, timeout_s=self._timeout_s)
             return self._transport
 
     def call(self, function: Callable[[Transport], _T]) -> _T:
@@ -147,7 +149,7 @@ class Connection:
             found = self._find()
             if found is None:
                 return None
-            transport = Transport(found.url, timeout_s=self._timeout_s)
+            transport = self._make_transport(found.url, timeout_s=self._timeout_s)
             model = endpoints.snapshot(transport, model_id)
             if model.id == model_id:
                 return self._settle_on(found), model

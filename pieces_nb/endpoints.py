@@ -42,9 +42,7 @@ def cancel_download(transport: Transport, model_id: str) -> Model | None:
 
 def open_progress(transport: Transport, model_id: str) -> ProgressSocket:
     """`GET /model/{model}/download/progress`, a WebSocket of ModelDownloadProgress; not opened yet."""
-    return ProgressSocket(
-        transport.url, f"/model/{quoted_id(model_id)}/download/progress", timeout_s=transport.timeout_s
-    )
+    return transport.progress_socket(f"/model/{quoted_id(model_id)}/download/progress")
 
 
 def load(transport: Transport, model_id: str, *, timeout_s: float) -> Model | None:

@@ -145,11 +145,9 @@ class Transport:
             request.headers["Content-Length"] = "0"
         return request
 
-    def open_socket(self, path: str, *, timeout_s: float | None = None) -> ProgressSocket:
-        """Open a WebSocket. `ProtocolError` if the server does not upgrade, `PiecesUnreachable` if it is not there."""
-        line = ProgressSocket(self.url, path, timeout_s=self.timeout_s if timeout_s is None else timeout_s)
-        line.open()
-        return line
+    def progress_socket(self, path: str) -> ProgressSocket:
+        """Return a WebSocket at `path`, not opened yet."""
+        return ProgressSocket(self.url, path, timeout_s=self.timeout_s)
 
 
 def _read_body(response: requests.Response, url: str, timeout_s: float) -> bytes:
