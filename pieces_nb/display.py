@@ -7,9 +7,13 @@ while somebody can hear it. What stays in the saved notebook is text: at the end
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -53,17 +57,34 @@ def record(download: Download) -> str:
 
 def progress_words(download: Download) -> str:
     """Return how far a download is: percentage, bytes, speed, time left, and in words what is the matter."""
+    return _SEPARATOR.join([*_figures(download).values(), str(download.status), *_troubles(download)])
+
+
+def _figures(download: Download) -> dict[str, str]:
+    """Return what is known of: percentage, bytes, speed, left."""
     state = download.state
-    words = []
+    figures = {}
     if state.percentage is not None:
-        words.append(format_percentage(state.percentage))
+        figures["percentage"] = format_percentage(state.percentage)
     if state.done_bytes is not None and state.size_bytes is not None:
-        words.append(f"{format_bytes(state.done_bytes)} of {format_bytes(state.size_bytes)}")
+        figures["bytes"] = f"{format_bytes(state.done_bytes)} of {format_bytes(state.size_bytes)}"
     if (speed := download.speed_bytes_per_s) is not None:
-        words.append(f"{format_bytes(speed)}/s")
+        figures["speed"] = f"{format_bytes(speed)}/s"
     if (left_s := download.time_left_s) is not None:
-        words.append(f"{format_duration(left_s)} left")
-    return _SEPARATOR.join([*words, str(state.status), *_troubles(download)])
+        figures["left"] = f"{format_duration(left_s)} left"
+    return figures
+
+
+def fitting_words(download: Download, limit: int) -> str:
+    """Return `progress_words` in at most `limit` characters: what matters least goes first."""
+    figures = _figures(download)
+    words = [str(download.status), *_troubles(download)]
+    if figures and words == [str(DownloadStatus.IN_PROGRESS)]:
+        words = []  # the moving figures say so themselves
+    for dispensable in ("bytes", "speed", "left"):
+        if len(_SEPARATOR.join([*figures.values(), *words])) > limit:
+            figures.pop(dispensable, None)
+    return printable(_SEPARATOR.join([*figures.values(), *words]), limit=limit)
 
 
 def _troubles(download: Download) -> Iterator[str]:
@@ -128,6 +149,8 @@ def mimebundle(downloads: Sequence[Download]) -> dict[str, str]:
 
 def in_notebook() -> bool:
     """Whether a kernel runs this, so that widgets have a front end. A terminal's IPython has none."""
+    if "IPython" not in sys.modules:
+        return False  # `pieces-nb` in a terminal, which need not pay for its import
     from IPython.core.getipython import get_ipython
 
     return hasattr(get_ipython(), "kernel")
@@ -323,43 +346,97 @@ def _raise_outcome(downloads: Downloads, timeout_s: float | None) -> None:
 
 # In a terminal -------------------------------------------------------------------------------------------------------
 
+_BAR_CELLS = 12  # a bar gets at least so many
 
+
+@cache
 def _bar_class() -> Any:
     from tqdm import tqdm
 
     class Bar(tqdm):  # type: ignore[type-arg]  # generic in the stubs alone
         monitor_interval = 0  # no thread of tqdm's
 
+    Bar.set_lock(threading.RLock())  # tqdm's own one would take a semaphore of multiprocessing's
     return Bar
 
 
+def _is_terminal(file: Any) -> bool:
+    try:
+        return bool(file.isatty()) and os.environ.get("TERM") != "dumb"
+    except (AttributeError, ValueError):  # no file at all, or a closed one
+        return False
+
+
+def _terminal_size(file: Any) -> os.terminal_size:
+    try:
+        size = os.get_terminal_size(file.fileno())
+    except (AttributeError, ValueError, OSError):
+        size = os.terminal_size((0, 0))
+    usual = shutil.get_terminal_size()
+    return os.terminal_size((max(20, size.columns or usual.columns), max(3, size.lines or usual.lines)))
+
+
 class TerminalBars:
-    """tqdm's bars, one a download."""
+    """tqdm's bars, one a download and below several the total; nothing where `file` (stderr) is no terminal.
+
+    They go with `close()`: what stays is the record, which whoever waited shows.
+    """
 
     def __init__(self, downloads: Sequence[Download], *, file: Any = None) -> None:
-        self._bars = {
-            id(download): _bar_class()(
-                total=100.0,
-                desc=printable(download.model.title, limit=30),
-                bar_format="{desc}: |{bar}| {postfix}",
-                file=file,
-                leave=False,
-                position=position,
-                dynamic_ncols=True,
-            )
-            for position, download in enumerate(downloads)
-        }
-        self._stops = [download.subscribe(self._show) for download in downloads]
+        self._file = sys.stderr if file is None else file
+        self._downloads = list(downloads)
+        self._lock = threading.Lock()  # guards _bars: after close() no late update may draw again
+        self._bars: dict[int, Any] = {}
+        self._total: Any = None
+        self._stops: list[Callable[[], None]] = []
+        if _is_terminal(self._file):
+            self._open()
+
+    def _open(self) -> None:
+        columns, lines = _terminal_size(self._file)
+        shown = self._downloads[: max(1, lines - 2)]
+        self._name_cells = min(max(len(name_of(download)) for download in shown), max(8, columns // 4))
+        with self._lock:
+            for position, download in enumerate(shown):
+                desc = printable(download.model.title, limit=self._name_cells).ljust(self._name_cells)
+                self._bars[id(download)] = self._bar(position, "{desc} |{bar}| {postfix}", desc)
+            if len(self._downloads) > 1:
+                self._total = self._bar(len(shown), "{desc}", "")
+        self._stops = [download.subscribe(self._show) for download in self._downloads]
+
+    def _bar(self, position: int, bar_format: str, desc: str) -> Any:
+        columns, lines = _terminal_size(self._file)
+        return _bar_class()(
+            total=100.0,
+            desc=desc,
+            bar_format=bar_format,
+            file=self._file,
+            leave=False,
+            position=position,
+            ncols=columns - 1,  # a full line would wrap in some terminals
+            nrows=lines,
+        )
 
     def _show(self, download: Download) -> None:
-        """Called in the downloads' threads; tqdm has a lock of its own."""
-        bar = self._bars[id(download)]
-        bar.n = download.percentage or 0.0
-        words = str(download.status) if download.done else progress_words(download)
-        bar.set_postfix_str(words, refresh=True)
+        """Called in the downloads' threads."""
+        width = _terminal_size(self._file).columns - 1
+        words_limit = max(1, width - self._name_cells - len(" || ") - _BAR_CELLS)
+        with self._lock:
+            bar = self._bars.get(id(download))
+            if bar is not None:
+                bar.n, bar.ncols = download.percentage or 0.0, width
+                words = str(download.status) if download.done else fitting_words(download, words_limit)
+                bar.set_postfix_str(words, refresh=True)
+            if self._total is not None:
+                self._total.ncols = width
+                self._total.set_description_str(printable(total_words(self._downloads), limit=width), refresh=True)
 
     def close(self) -> None:
         for stop in self._stops:
             stop()
-        for bar in self._bars.values():
-            bar.close()
+        with self._lock:
+            bars, self._bars = [*self._bars.values(), self._total], {}
+            self._total = None
+        for bar in bars:
+            if bar is not None:
+                bar.close()
