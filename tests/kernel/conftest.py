@@ -1,0 +1,138 @@
+"""A real kernel, and the emulator as a separate process."""
+
+from __future__ import annotations
+
+import queue
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from jupyter_client.manager import KernelManager
+
+DEADLINE_S = 60.0
+
+
+@dataclass
+class Outcome:
+    """What one cell sent: its outputs in order, and how it ended."""
+
+    status: str = ""
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [output["content"] for output in self.outputs if output["msg_type"] == kind]
+
+    @property
+    def text(self) -> str:
+        """Everything a reader sees at the end, as text: streams, results, displays as last updated."""
+        shown: dict[str, str] = {}
+        for number, output in enumerate(self.outputs):
+            content = output["content"]
+            if output["msg_type"] == "stream":
+                shown[str(number)] = content["text"]
+            elif "data" in content and output["msg_type"] in ("execute_result", "display_data", "update_display_data"):
+                key = content.get("transient", {}).get("display_id") or str(number)
+                shown[key] = content["data"].get("text/plain", "")
+        return "\n".join(shown.values())
+
+    @property
+    def error(self) -> dict[str, Any]:
+        (error,) = self.of("error")
+        return error
+
+
+class Kernel:
+    """A kernel driven as a front end drives it, and a view on the messages of its widgets."""
+
+    def __init__(self) -> None:
+        self._manager = KernelManager(kernel_name="python3")
+        # No ipykernel warning of ours to catch: what the process says goes nowhere.
+        self._manager.start_kernel(stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self._client: Any = self._manager.blocking_client()
+        self._client.start_channels()
+        self._client.wait_for_ready(timeout=DEADLINE_S)
+        self.widget_html: dict[str, str] = {}
+
+    def start(self, code: str) -> str:
+        return str(self._client.execute(code))
+
+    def finish(self, message_id: str, *, until: Callable[[Outcome], bool] | None = None) -> Outcome:
+        """Read what a cell sends up to its end, or until a condition holds."""
+        outcome = Outcome()
+        deadline = time.monotonic() + DEADLINE_S
+        while time.monotonic() < deadline:
+            if until is not None and until(outcome):
+                return outcome
+            try:
+                message = self._client.get_iopub_msg(timeout=0.2)
+            except queue.Empty:
+                continue
+            self._note_widget(message)
+            if message["parent_header"].get("msg_id") != message_id and message["msg_type"] != "update_display_data":
+                continue
+            outcome.outputs.append(message)
+            if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
+                outcome.status = "error" if outcome.of("error") else "ok"
+                return outcome
+        raise AssertionError(f"the cell did not end: {outcome}")
+
+    def _note_widget(self, message: dict[str, Any]) -> None:
+        if message["msg_type"] in ("comm_open", "comm_msg"):
+            content = message["content"]
+            state = content["data"].get("state", {})
+            if "value" in state:
+                self.widget_html[content["comm_id"]] = str(state["value"])
+
+    def run(self, code: str) -> Outcome:
+        return self.finish(self.start(code))
+
+    def value(self, expression: str) -> str:
+        """Return the text of an expression, evaluated in the kernel."""
+        outcome = self.run(f"print({expression})")
+        assert outcome.status == "ok", outcome.error
+        return outcome.text.strip()
+
+    def shown_percentages(self) -> list[float]:
+        """Return the percentages that bars in the front end show now."""
+        found = [re.search(r'<progress[^>]* value="([\d.]+)"', html) for html in self.widget_html.values()]
+        return [float(match.group(1)) for match in found if match]
+
+    def bar_beyond(self, percentage: float) -> Callable[[Outcome], bool]:
+        return lambda _: any(shown > percentage for shown in self.shown_percentages())
+
+    def interrupt(self) -> None:
+        self._manager.interrupt_kernel()
+
+    def restart(self) -> None:
+        self._manager.restart_kernel(now=False, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        self._client.wait_for_ready(timeout=DEADLINE_S)
+        self.widget_html.clear()
+
+    def close(self) -> None:
+        self._client.stop_channels()
+        self._manager.shutdown_kernel(now=True)
+
+
+@pytest.fixture
+def kernel() -> Iterator[Kernel]:
+    kernel = Kernel()
+    try:
+        yield kernel
+    finally:
+        kernel.close()
+
+
+@pytest.fixture
+def emulator_url() -> Iterator[str]:
+    """An emulator of its own, slow enough to be met in mid-download."""
+    command = [sys.executable, "-m", "pieces_nb.emulator", "--rate", "8e6"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        yield line.split()[-1]
+        process.terminate()

@@ -1,0 +1,114 @@
+"""The magic in a real kernel: what a front end receives, and what ■ does."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from .conftest import Kernel
+
+VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+@pytest.fixture
+def connected(kernel: Kernel, emulator_url: str) -> Kernel:
+    outcome = kernel.run(f"%load_ext pieces_nb\n%pieces_model connect {emulator_url}")
+    assert outcome.status == "ok", outcome.error
+    return kernel
+
+
+def test_a_waiting_download_moves_its_bar_and_leaves_one_line(connected: Kernel) -> None:
+    outcome = connected.run("%pieces_model download llama3.2")
+    assert outcome.status == "ok"
+    assert any(VIEW in content["data"] for content in outcome.of("display_data"))
+    updates = outcome.of("update_display_data")
+    assert updates
+    assert VIEW not in updates[-1]["data"]
+    (result,) = outcome.of("execute_result")
+    assert result["data"]["text/plain"].startswith("Llama 3.2 1B (emulated): COMPLETED · 12.4 MB")
+    assert outcome.text.strip() == result["data"]["text/plain"]
+    assert connected.value("len(__import__('ipywidgets').widgets.widget._instances)") == "0"
+
+
+def test_interrupt_stops_the_waiting_with_one_line_and_the_bar_gets_its_button(connected: Kernel) -> None:
+    cell = connected.start("%pieces_model download mistral")
+    connected.finish(cell, until=connected.bar_beyond(5))
+    connected.interrupt()
+    error = connected.finish(cell).error
+    assert error["ename"] == "StoppedWaiting"
+    assert len(error["traceback"]) == 1
+    assert "the download goes on" in error["traceback"][0]
+    buttons = (
+        "[w.description for w in __import__('ipywidgets').widgets.widget._instances.values() if hasattr(w, 'on_click')]"
+    )
+    assert connected.value(buttons) == "['Cancel']"
+    outcome = connected.run("%pieces_model cancel mistral")
+    assert outcome.status == "ok", outcome.error
+    assert "available" in outcome.text
+
+
+def test_an_awaited_download_gives_the_model_and_is_interrupted_at_once(connected: Kernel) -> None:
+    connected.run("d = %pieces_model download llama3.2 --no-wait")
+    assert "downloaded" in connected.run("await d").text
+    connected.run("d = %pieces_model download mistral --no-wait")
+    cell = connected.start("print('waiting')\nawait d")
+    connected.finish(cell, until=lambda outcome: "waiting" in outcome.text)
+    began = time.monotonic()
+    connected.interrupt()
+    assert connected.finish(cell).status == "error"
+    assert time.monotonic() - began < 5
+    assert connected.value("d.done") == "False"
+
+
+def test_a_failed_call_is_a_failed_cell_of_one_line(connected: Kernel) -> None:
+    error = connected.run("%pieces_model download gpt-4o-mini").error
+    assert error["ename"] == "ModelStateError"
+    assert len(error["traceback"]) == 1
+    assert "cloud" in error["evalue"]
+
+
+def test_an_error_in_python_shows_the_users_frames_and_none_of_ours(connected: Kernel) -> None:
+    code = """
+from pieces_nb import ModelClient
+
+def deeper():
+    client = ModelClient("http://127.0.0.1:9")
+    client.get("phi-2")
+
+deeper()
+"""
+    error = connected.run(code).error
+    shown = "\n".join(error["traceback"])
+    assert error["ename"] == "PiecesUnreachable"
+    assert "deeper" in shown
+    assert "pieces_nb/client.py" not in shown
+    assert "urllib3" not in shown
+
+
+def test_no_wait_shows_a_live_bar_and_the_display_becomes_the_record(connected: Kernel) -> None:
+    cell = connected.start("%pieces_model download llama3.2 --no-wait")
+    outcome = connected.finish(cell)
+    assert any(VIEW in content["data"] for content in outcome.of("display_data"))
+    watched = connected.run("%pieces_model progress --watch")
+    assert watched.status == "ok"
+    last = watched.of("update_display_data")
+    assert any("COMPLETED" in update["data"]["text/plain"] for update in last)
+
+
+def test_a_download_outlives_the_kernel_and_is_found_again(connected: Kernel, emulator_url: str) -> None:
+    connected.run("%pieces_model download mistral --no-wait")
+    connected.restart()
+    connected.run(f"%load_ext pieces_nb\n%pieces_model connect {emulator_url}")
+    outcome = connected.run("%pieces_model progress")
+    assert "Mistral 7B (emulated)" in outcome.text
+    outcome = connected.run("%pieces_model progress --watch")
+    assert "COMPLETED" in outcome.text
+
+
+def test_unload_ext_in_mid_download_leaves_no_thread(connected: Kernel) -> None:
+    connected.run("%pieces_model download mistral --no-wait")
+    outcome = connected.run("%unload_ext pieces_nb")
+    assert outcome.status == "ok"
+    assert connected.value("[t.name for t in __import__('threading').enumerate() if 'pieces' in t.name]") == "[]"
+    assert "UsageError" in connected.run("%pieces_model").text
