@@ -2,8 +2,8 @@
 
 A caller's catalogue is a list of dicts in the wire's Model shape, of which only `name` is needed. What is missing is
 filled in (`id` from the position and name, `version`, `created`, `cloud`, `type`, `usage`); what is given is served as
-it is, nonsense too. Three keys are read rather than served: `size` (bytes of the file, default 65,536), `downloaded` and
-`loaded` (True: the model starts so). `bytes` and `ram` are the true figures unless given.
+it is, nonsense too. Three keys are read rather than served: `size` (bytes of the file, default 65,536), `downloaded`
+and `loaded` (True: the model starts so). `bytes` and `ram` are the true figures unless given.
 """
 
 from __future__ import annotations

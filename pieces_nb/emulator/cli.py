@@ -1,6 +1,6 @@
-"""`pieces-nb emulator`: the emulator as a process of its own. Parses and prints; the flags come from the settings' fields.
+"""`pieces-nb emulator`: the emulator as a process of its own. Parses and prints, no more.
 
-Options that replay a recording may join later; none is here now.
+The flags of switches and faults come from their fields. An option that replays a recording may join later.
 """
 
 from __future__ import annotations

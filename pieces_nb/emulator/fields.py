@@ -90,6 +90,12 @@ def checked(body: object, *, partial: bool) -> dict[str, Any]:
     return body
 
 
+def items(state: dict[str, Any], name: str) -> list[Any]:
+    """Return a list in the state file, empty where there is none."""
+    value = state.get(name)
+    return value if isinstance(value, list) else []
+
+
 def is_stored_model(item: object) -> bool:
     """Tell whether an item of the state file is a model of ours."""
     if not isinstance(item, dict) or not isinstance(item.get("size"), int):

@@ -20,9 +20,8 @@ from pieces_nb.emulator.errors import Refused
 from pieces_nb.emulator.service import Service
 
 MAX_BODY_BYTES = 1024 * 1024
-DRAINED_BODY_BYTES = (
-    64 * MAX_BODY_BYTES
-)  # A body too long is read and dropped up to here, so that its sender hears 413.
+# A body that is too long is read and dropped up to here, so that its sender hears 413.
+DRAINED_BODY_BYTES = 64 * MAX_BODY_BYTES
 MAX_MESSAGE_BYTES = 64 * 1024
 _MAX_DEPTH = 64
 _SERVER = "pieces-nb-emulator"

@@ -9,7 +9,6 @@ import asyncio
 import copy
 import datetime as dt
 import mmap
-import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import Executor
@@ -18,63 +17,16 @@ from typing import Any
 from pieces_nb.emulator import fields
 from pieces_nb.emulator.catalogue import CUSTOM_BYTES, Seed, complete
 from pieces_nb.emulator.content import Content
+from pieces_nb.emulator.entry import Entry
 from pieces_nb.emulator.errors import Refused, TransferFailed
 from pieces_nb.emulator.home import Home
 from pieces_nb.emulator.memory import read_into_memory
-from pieces_nb.emulator.progress import Channel, Sink
+from pieces_nb.emulator.progress import Sink
 from pieces_nb.emulator.settings import Faults, Settings
 from pieces_nb.emulator.transfer import Transfer, os_error_text
 
 VERSION = "12.3.0+emulator"
 _NO_SPACE = "No space left on device"
-
-
-class Entry:
-    """One model: its fields, its file, its memory, its transfer. Used by the loop only."""
-
-    def __init__(self, seed: Seed, settings: Settings) -> None:
-        self.wire = seed.wire
-        self.content = seed.content
-        self.sha256 = seed.sha256
-        self.channel = Channel(settings)
-        self.downloaded = False
-        self.memory: mmap.mmap | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.ended_before = False
-        self.moving = asyncio.Lock()  # Guards memory and file: load, unload and deleting the file, one at a time.
-        self._moves: list[tuple[float, bool]] = []
-
-    @property
-    def model_id(self) -> str:
-        """The key of the table; the wire's `id`."""
-        return self.content.seed
-
-    @property
-    def name(self) -> str:
-        """What error texts call the model, at most 80 characters of it."""
-        return str(self.wire.get("name") or self.model_id)[:80]
-
-    @property
-    def running(self) -> bool:
-        """Whether a download call was accepted whose transfer has not ended."""
-        return self.task is not None and not self.task.done()
-
-    def mark_downloading(self, value: bool) -> None:
-        """Note the truth, which a snapshot may tell later."""
-        self._moves = [*self._moves[-7:], (time.monotonic(), value)]
-
-    def view(self, lag_s: float) -> dict[str, Any]:
-        """Return the Model as the wire has it."""
-        until = time.monotonic() - lag_s
-        downloading = next((value for at, value in reversed(self._moves) if at <= until), False)
-        calculated = {"downloaded": self.downloaded, "downloading": downloading, "loaded": self.memory is not None}
-        return self.wire | calculated
-
-    def free(self) -> None:
-        """Give the memory back."""
-        if self.memory is not None:
-            self.memory.close()
-            self.memory = None
 
 
 class Service:
@@ -87,9 +39,9 @@ class Service:
         state = home.read_state()
         self.instance = fields.text(state.get("instance")) or str(uuid.uuid4())
         self._stored: dict[str, dict[str, Any]] = {
-            item["model"]["id"]: item for item in state.get("custom", []) if fields.is_stored_model(item)
+            item["model"]["id"]: item for item in fields.items(state, "custom") if fields.is_stored_model(item)
         }
-        self._deleted: set[str] = {item for item in state.get("deleted", []) if isinstance(item, str)}
+        self._deleted: set[str] = {item for item in fields.items(state, "deleted") if isinstance(item, str)}
         self._listeners: set[Sink] = set()
         self._entries: dict[str, Entry] = {}
         stored = [Seed(item["model"], Content(key, item["size"])) for key, item in self._stored.items()]
