@@ -5,6 +5,7 @@ A thin facade: each method resolves a name, calls an endpoint or a workflow, and
 
 from __future__ import annotations
 
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,15 +19,18 @@ from pieces_nb.connection import EMULATOR, VARIABLE, Connection, address_from_en
 from pieces_nb.discovery import Found
 from pieces_nb.download_state import Patience
 from pieces_nb.downloads import Download, Downloads, Surroundings
-from pieces_nb.errors import CancelNotConfirmed, ModelNotFound, ModelStateError, PiecesError
+from pieces_nb.errors import CancelNotConfirmed, ModelNotFound, ModelStateError, PiecesError, PiecesUnreachable
 from pieces_nb.history import Entry, History
 from pieces_nb.models import Model
 from pieces_nb.text import printable
 from pieces_nb.throttle import UpdateBudget
 
 if TYPE_CHECKING:
+    from pieces_nb.emulator import Emulator
     from pieces_nb.panel import Panel
     from pieces_nb.tables import Table
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -90,11 +94,9 @@ class ModelClient:
     @property
     def connection(self) -> Connection:
         if self._wants_emulator and not self._connection.connected:
-            from pieces_nb.emulator import shared
-
             with _emulator_lock:
+                self._connection = Connection(_shared_emulator().url, timeout_s=self.settings.timeout_s)
                 _emulator_users.add(self)
-                self._connection = Connection(shared().url, timeout_s=self.settings.timeout_s)
                 self._wants_emulator = False
         self._connection.timeout_s = self.settings.timeout_s
         return self._connection
@@ -131,9 +133,7 @@ class ModelClient:
             was_user = self in _emulator_users
             _emulator_users.discard(self)
             if was_user and not _emulator_users:
-                from pieces_nb.emulator import shared
-
-                shared().close()
+                _shared_emulator().close()
 
     def __enter__(self) -> Self:
         return self
@@ -398,10 +398,18 @@ class ModelClient:
             return
         try:
             yield self.load(before, force=force)
-        finally:
-            # An interrupted load may have taken effect: ask, rather than remember.
-            if self.get(before).loaded:
-                self.unload(before)
+        except BaseException:
+            try:
+                self._unload_if_loaded(before)
+            except PiecesError as exc:
+                log.warning("%s may still be in memory: %s", _title(before), exc)
+            raise  # what happened in the block, whatever became of the unloading
+        self._unload_if_loaded(before)
+
+    def _unload_if_loaded(self, model: Model) -> None:
+        # An interrupted load may have taken effect: ask, rather than remember.
+        if self.get(model).loaded:
+            self.unload(model)
 
     @property
     def patience(self) -> Patience:
@@ -427,6 +435,7 @@ class ModelClient:
 
     def create(self, name: str, changes: Mapping[str, Any] | None = None, /, **named: Any) -> Model:
         """Create a custom model and return it. Fields as for `update`. Source: `POST /models/create`."""
+        fields.check({"name": name})
         return self.create_checked(name, fields.check({**(changes or {}), **named}))
 
     def create_checked(self, name: str, checked: Mapping[str, Any]) -> Model:
@@ -476,6 +485,16 @@ class ModelClient:
 
     def __repr__(self) -> str:
         return f"ModelClient({self._connection.found.url!r})" if self._connection.connected else "ModelClient()"
+
+
+def _shared_emulator() -> Emulator:
+    """Return the emulator of this process, running."""
+    from pieces_nb.emulator import EmulatorError, shared
+
+    try:
+        return shared()
+    except EmulatorError as exc:
+        raise PiecesUnreachable(f"{exc}") from exc
 
 
 def _title(model: Model) -> str:

@@ -20,12 +20,16 @@ How they show is here too: one line when a magic raised them, the user's own fra
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-_PACKAGE = str(Path(__file__).parent) + os.sep
+from pieces_nb.text import printable
+
+# contextlib's frames stand between ours and the user's wherever a `with` of ours raises.
+_OURS = (str(Path(__file__).parent) + os.sep, contextlib.__file__)
 
 
 class _ShortTraceback(BaseException):
@@ -41,7 +45,7 @@ class _ShortTraceback(BaseException):
         return self._one_line if self.shows_one_line else self._users_frames
 
     def _one_line(self) -> list[str]:
-        return [f"\x1b[31m{type(self).__name__}\x1b[0m: {self}"]
+        return [f"\x1b[31m{type(self).__name__}\x1b[0m: {printable(str(self))}"]
 
     def _users_frames(self) -> list[str]:
         """IPython's own rendering, of the frames outside this package and without the chain of causes."""
@@ -65,7 +69,7 @@ def _without_ours(traceback: TracebackType | None) -> TracebackType | None:
     """Return the traceback less this package's frames (new objects; the given one stays as it is)."""
     frames = []
     while traceback is not None:
-        if not traceback.tb_frame.f_code.co_filename.startswith(_PACKAGE):
+        if not traceback.tb_frame.f_code.co_filename.startswith(_OURS):
             frames.append(traceback)
         traceback = traceback.tb_next
     kept: TracebackType | None = None

@@ -80,7 +80,7 @@ def _number(text: str) -> Any:
 
 def _kind(field: str) -> Kind:
     if field.split(".")[0] in REFUSED:
-        raise BadArguments(f"{field} is set by Pieces OS and cannot be written.")
+        raise BadArguments(f"{printable(field, limit=60)} is set by Pieces OS and cannot be written.")
     if field in _GROUPS:
         parts = ", ".join(name for name in FIELDS if name.startswith(f"{field}.")) or "JSON"
         raise BadArguments(f"{field} has parts; set them one by one ({parts}), or give JSON with %%pieces_model.")
@@ -103,16 +103,24 @@ def _checked(field: str, value: Any) -> Any:
         "WORD": isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9_]+", value) is not None,
         "true or false": isinstance(value, bool),
         "number": _is_number(value) and value >= 0,
-        "whole number": _is_number(value) and value >= 0 and value == int(value),
+        "whole number": _is_count(value),
     }
     if not fits[kind.word]:
-        shown = printable(json.dumps(value, default=str, ensure_ascii=False), limit=60)
-        raise BadArguments(f"{field} takes {_article(kind.word)}, not {shown}.")
+        raise BadArguments(f"{field} takes {_article(kind.word)}, not {_shown(value)}.")
     return value.upper() if kind.word == "WORD" else int(value) if kind.word == "whole number" else value
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
+
+
+def _is_count(value: Any) -> bool:
+    return _is_number(value) and 0 <= value < 2**63 and value == int(value)
 
 
 def _article(word: str) -> str:
@@ -129,11 +137,21 @@ def check(changes: Mapping[str, Any], *, unknown: bool = False) -> dict[str, Any
     checked: dict[str, Any] = {}
     for name, value in _dotted(changes):
         if unknown and name not in FIELDS and name.split(".")[0] not in REFUSED:
-            checked[name] = value
+            checked[name] = _object_or_null(name, value) if name in _GROUPS else value
         else:
             _kind(name)
             checked[name] = _checked(name, value)
     return checked
+
+
+def _object_or_null(field: str, value: Any) -> Any:
+    if value is not None and not isinstance(value, Mapping):
+        raise BadArguments(f"{field} takes a JSON object, not {_shown(value)}.")
+    return value
+
+
+def _shown(value: Any) -> str:
+    return printable(json.dumps(value, default=str, ensure_ascii=False), limit=60)
 
 
 def _dotted(changes: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

@@ -88,7 +88,9 @@ class Model:
     @property
     def argument(self) -> str:
         """How to name it on a command line: its name, in quotes if need be; a name that is awkward there, its id."""
-        if re.fullmatch(r"[\w.:+-]+", self.name) and not self.name.startswith("-"):
+        if self.name.startswith("-"):
+            return self.id  # quotes hide no flag
+        if re.fullmatch(r"[\w.:+-]+", self.name):
             return self.name
         return f'"{self.name}"' if re.fullmatch(r"[\w .:+()/,'-]+", self.name) else self.id
 

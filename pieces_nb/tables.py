@@ -83,11 +83,12 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _figure(number: float) -> str:
-    return f"{number:.4g}"
+    """Return four digits of a small number, every one of a large one: bytes are no 2.595e+07."""
+    return f"{number:.0f}" if 1000 <= abs(number) < 1e15 else f"{number:.4g}"
 
 
 def _cell(value: object) -> object:
-    return printable(value) if isinstance(value, str) else value
+    return printable(str(value)) if isinstance(value, str | list | dict) else value
 
 
 def _gigabytes(size_bytes: int | None) -> float:
@@ -188,9 +189,10 @@ def history_frame(entries: Sequence[Entry]) -> pd.DataFrame:
 
 
 def change_frame(before: Mapping[str, Any], after: Mapping[str, Any], fields: Sequence[str]) -> pd.DataFrame:
-    """Return one row a field: its value before and after."""
+    """Return one row a field: its value before and after; '' where it has none."""
     old, new = _flat(before), _flat(after)
-    names = [name for name in dict.fromkeys([*old, *new]) if _touched(name, fields)]
+    seen = [name for name in dict.fromkeys([*old, *new]) if _touched(name, fields)]
+    names = seen + [field for field in fields if not any(_touched(name, [field]) for name in seen)]
     rows = [[old.get(name, ""), new.get(name, "")] for name in names]
     return pd.DataFrame(rows, index=pd.Index(names, name="field"), columns=["old", "new"], dtype=object)
 

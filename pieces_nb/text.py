@@ -6,7 +6,10 @@ import math
 import re
 from datetime import datetime
 
-_INVISIBLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_INVISIBLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
+    r"\U000e0000-\U000e007f]"
+)
 _BLANKS = re.compile(r"\s+")
 
 
@@ -34,7 +37,7 @@ def format_duration(duration_s: float) -> str:
     """Return `0.4 s`, `41 s`, `3 min 20 s` or `2 h 5 min`; nothing for what is no duration."""
     if not math.isfinite(duration_s) or duration_s < 0:
         return ""
-    if duration_s < 10:
+    if duration_s < 9.95:
         return f"{duration_s:.1f} s"
     if duration_s < 59.5:
         return f"{duration_s:.0f} s"
