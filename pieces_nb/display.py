@@ -157,13 +157,17 @@ def in_notebook() -> bool:
 
 
 class Row:
-    """One download as a row of widgets. Its HTML is written by the download's thread alone."""
+    """One download as a row of widgets. Its HTML is written by the download's thread alone.
 
-    def __init__(self, download: Download, *, button: bool, on_error: Callable[[str], None] | None = None) -> None:
+    Its Cancel cancels in a thread of its own; with `on_cancel`, whoever made the row does, and says `allow_cancel` if
+    that fails.
+    """
+
+    def __init__(self, download: Download, *, button: bool, on_cancel: Callable[[], None] | None = None) -> None:
         import ipywidgets
 
         self.download = download
-        self._on_error = on_error
+        self._on_cancel = on_cancel
         self._html = ipywidgets.HTML(value=row_html(download))
         self._button: Any = None
         self.box = ipywidgets.HBox([self._html], layout={"align_items": "center", "flex_flow": "row wrap"})
@@ -193,20 +197,27 @@ class Row:
     def _clicked(self, button: Any) -> None:
         button.disabled = True
         button.description = "Canceling…"
+        if self._on_cancel is not None:
+            self._on_cancel()
+            return
         # A cancel may take ten seconds; a callback that blocks would block the kernel.
-        threading.Thread(target=self._cancel, args=(button,), name="pieces-nb-cancel", daemon=True).start()
+        threading.Thread(target=self._cancel, name="pieces-nb-cancel", daemon=True).start()
 
-    def _cancel(self, button: Any) -> None:
+    def _cancel(self) -> None:
         try:
             self.download.cancel()
         except PiecesError as exc:
             log.info("%s", exc)
-            if self._on_error is not None:
-                self._on_error(str(exc))
-            with suppress(Exception):  # the button may be closed by now: the download has ended
+            self.allow_cancel(str(exc))
+
+    def allow_cancel(self, why: str) -> None:
+        """Let it be clicked again; `why` the last time failed."""
+        button = self._button
+        if button is not None:
+            with suppress(Exception):  # it may be closed by now: the download has ended
                 button.disabled = False
                 button.description = "Cancel"
-                button.tooltip = printable(str(exc), limit=300)
+                button.tooltip = printable(why, limit=300)
 
     def drop_button(self) -> None:
         button, self._button = self._button, None
