@@ -1,4 +1,4 @@
-"""`pieces-nb` in a terminal: the magic's grammar, and emulator and demo."""
+"""`pieces-nb` in a terminal, also as `python -m pieces_nb`."""
 
 from __future__ import annotations
 
@@ -6,20 +6,13 @@ import sys
 
 
 def main() -> int:
-    arguments = sys.argv[1:]
-    if arguments[:1] == ["emulator"]:
-        import argparse
+    """Run the command line and return the exit code: 0 done, 1 failed, 2 wrong arguments, 130 interrupted."""
+    try:
+        from pieces_nb.terminal import program
 
-        from pieces_nb.emulator import cli
-
-        parser = argparse.ArgumentParser(prog="pieces-nb emulator")
-        cli.add_arguments(parser)
-        return cli.run(parser.parse_args(arguments[1:]))
-    if arguments[:1] == ["demo"]:
-        from pieces_nb import demo
-
-        return demo.main(arguments[1:])
-    return 2
+        return program.main(sys.argv[1:])
+    except KeyboardInterrupt:  # before the program was there to say more
+        return 130
 
 
 if __name__ == "__main__":
