@@ -286,7 +286,7 @@ class ProgressSocket:
         try:
             self._socket = self._connect(deadline)
             if self._closed:
-                raise SocketEnded("closed")
+                raise ConnectionAbortedError("closed meanwhile")
             self._websocket.connect(  # type: ignore[no-untyped-call]  # likewise
                 self._url.replace("http", "ws", 1) + self._path,
                 socket=self._socket,
