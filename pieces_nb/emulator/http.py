@@ -13,15 +13,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 from tornado.httputil import HTTPServerRequest
-from tornado.web import Application, HTTPError, RequestHandler, stream_request_body
+from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from pieces_nb.emulator.errors import Refused
 from pieces_nb.emulator.service import Service
 
 MAX_BODY_BYTES = 1024 * 1024
-# A body that is too long is read and dropped up to here, so that its sender hears 413.
-DRAINED_BODY_BYTES = 64 * MAX_BODY_BYTES
+# A body that is too long is read up to here, so that its sender hears 413; a longer one breaks the connection.
+MAX_READ_BYTES = 8 * MAX_BODY_BYTES
 MAX_MESSAGE_BYTES = 64 * 1024
 _MAX_DEPTH = 64
 _SERVER = "pieces-nb-emulator"
@@ -150,7 +150,6 @@ class _TextErrors(RequestHandler):
             _log.error("A call failed in the emulator.", exc_info=(typ, value, tb))
 
 
-@stream_request_body
 class CallHandler(_TextErrors):
     """Every call that is not a WebSocket."""
 
@@ -158,18 +157,13 @@ class CallHandler(_TextErrors):
     route: Route
 
     def prepare(self) -> None:
-        self.body = bytearray()
-        self.too_long = False
         try:
             self.desk.door.check(self.request)
             self.route, self.ids = self._find()
+            if len(self.request.body) > MAX_BODY_BYTES:
+                raise Refused(413, f"The body is longer than {MAX_BODY_BYTES} bytes.")
         except Refused as refused:
             self.refuse(refused)
-
-    def data_received(self, chunk: bytes) -> None:
-        self.too_long = self.too_long or len(self.body) + len(chunk) > MAX_BODY_BYTES
-        if self.route.takes_body and not self.too_long:
-            self.body += chunk
 
     def _find(self) -> tuple[Route, list[str]]:
         path = self.request.path
@@ -186,11 +180,9 @@ class CallHandler(_TextErrors):
         raise Refused(405, f"This path answers only {' and '.join(sorted(set(allowed)))}.")
 
     async def _answer(self) -> None:
-        if self.too_long:
-            raise Refused(413, f"The body is longer than {MAX_BODY_BYTES} bytes.")
         arguments: list[object] = [*self.ids]
         if self.route.takes_body:
-            arguments.append(parse(bytes(self.body)))
+            arguments.append(parse(self.request.body))
         answer = await self.route.call(*arguments)
         if answer is None:
             self.set_status(204)

@@ -189,7 +189,7 @@ class Emulator:
         with ThreadPoolExecutor(2, thread_name_prefix=f"{THREAD_NAME}-disk") as executor:
             service = Service(seeds, home=home, settings=self._settings, executor=executor)
             application, open_sockets = http.application(service, port=self._port)
-            server = HTTPServer(application, max_body_size=http.DRAINED_BODY_BYTES)
+            server = HTTPServer(application, max_body_size=http.MAX_READ_BYTES)
             server.add_sockets(sockets)
             ready.event.set()
             try:

@@ -97,6 +97,7 @@ class Transfer:
             budget_bytes = size_bytes if rate is None else budget_bytes + rate * (now - before)
             before = now
             limit, failure = self._limit(faults)
+            stalled_before = stalled
             count = max(0, min(int(budget_bytes), _STEP_BYTES, limit - self._done))
             self._write(file, count)
             stalled = self._done >= limit
@@ -104,9 +105,13 @@ class Transfer:
             self._cut_socket(faults)
             if failure is not None and stalled:
                 raise failure
-            if now - framed_at >= 0.9 * FRAME_INTERVAL_S and (count or self._settings.switches.frames_while_stalled):
+            if self._is_frame_due(now - framed_at, moved=count > 0, stops=stalled and not stalled_before):
                 framed_at = now
                 self._channel.publish("IN-PROGRESS", self.percentage)
+
+    def _is_frame_due(self, since_s: float, *, moved: bool, stops: bool) -> bool:
+        repeats = self._settings.switches.frames_while_stalled
+        return stops or (since_s >= 0.9 * FRAME_INTERVAL_S and (moved or repeats))
 
     def _pause_s(self, rate: float | None, budget_bytes: float) -> float:
         # Bytes that are due already go out at once; the last ones wait no longer than they take.

@@ -90,7 +90,7 @@ class Listener:
 
     def __init__(self, url: str, path: str, **options: Any) -> None:
         address = url.replace("http://", "ws://") + path
-        self.socket = websocket.create_connection(address, timeout=DEADLINE_S, http_no_proxy=["*"], **options)
+        self.socket: Any = websocket.create_connection(address, timeout=DEADLINE_S, http_no_proxy=["*"], **options)
 
     def frame(self) -> dict[str, Any]:
         frame: dict[str, Any] = json.loads(self.socket.recv())

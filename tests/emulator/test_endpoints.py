@@ -231,7 +231,7 @@ def test_update_of_the_whole_model_leaves_what_is_not_the_callers_to_set(started
     _, api = started()
     before = api.model("mine")
 
-    wrong = {"downloaded": True, "downloading": True, "loaded": True, "custom": False}
+    wrong: dict[str, object] = {"downloaded": True, "downloading": True, "loaded": True, "custom": False}
     wrong |= {"created": {"value": "1999-01-01T00:00:00Z"}, "bytes": {"value": 1, "readable": "1 B"}}
     after = api.post("/model/update", json=before | wrong | {"name": "New"}).json()
 
