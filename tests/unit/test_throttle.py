@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,7 +58,7 @@ def test_there_is_nothing_to_wait_for_while_nothing_is_new() -> None:
 def test_a_burst_is_shown_ten_times_a_second() -> None:
     moments = shown(throttle(), [100 + tick / 1000 for tick in range(2000)])
     assert 19 <= len(moments) <= 21
-    assert min(later - earlier for earlier, later in zip(moments, moments[1:], strict=False)) >= INTERVAL_S - 1e-9
+    assert min(later - earlier for earlier, later in pairwise(moments)) >= INTERVAL_S - 1e-9
 
 
 def test_hundred_bars_keep_within_the_budget_together_and_each_has_its_share() -> None:
