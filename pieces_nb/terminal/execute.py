@@ -65,6 +65,8 @@ def _as_text(commands: Commands, command: grammar.Command) -> None:
     from pieces_nb.terminal import tables
 
     width = output.width()
+    if isinstance(command, grammar.Connect):
+        said = [*said, "The next call looks anew: name this server with --url or in PIECES_OS_URL."]
     parts = [tables.fold(in_terminal(line), width) for line in said]
     if value is not None:
         parts.append(tables.text_of(value, width=width))
@@ -123,7 +125,7 @@ def _download(commands: Commands, command: grammar.Download) -> None:
     """Wait for them here rather than in the verb: whatever the waiting ends in, what became of each is said."""
     if not command.wait and _address(command) == EMULATOR:
         raise BadArguments(
-            f"--no-wait is of no use with an emulator that ends with this command; `{PROG} emulator` starts one that stays."
+            f"--no-wait is no use with an emulator that ends with this command: `{PROG} emulator` is one that stays."
         )
     started = commands.run(replace(command, wait=False))
     downloads = list(started) if isinstance(started, Downloads) else [started] if isinstance(started, Download) else []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
+import textwrap
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -26,6 +28,20 @@ def width() -> int:
 def write(text: str) -> None:
     """Print to stdout, now: a pipe that is closed shows at once."""
     print(text, flush=True)
+
+
+def help_page(text: str) -> str:
+    """Return a page of help with its long lines folded below their beginnings."""
+    columns = width()
+    return "\n".join(_folded(line, columns) for line in text.splitlines())
+
+
+def _folded(line: str, columns: int) -> str:
+    if len(line) <= columns:
+        return line
+    words = re.match(r"\s*(\S+ )*\S*\s{2,}|\s*", line)
+    indent = min(len(words[0]) if words else 0, columns // 2)
+    return "\n".join(textwrap.wrap(line, columns, subsequent_indent=" " * indent, break_long_words=False))
 
 
 def write_json(value: Any) -> None:

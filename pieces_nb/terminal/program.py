@@ -60,7 +60,7 @@ def _run(arguments: Sequence[str]) -> int:
             if "--json" in arguments:
                 output.write_json({"help": text})
             else:
-                output.write(text)
+                output.write(output.help_page(text))
         case grammar.Panel():
             raise BadArguments(
                 f"panel needs a notebook; in a terminal there are {PROG} list, {PROG} download and {PROG} progress."

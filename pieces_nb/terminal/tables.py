@@ -8,7 +8,6 @@ import textwrap
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from pieces_nb.terminal.text_table import Column, lines
@@ -78,8 +77,19 @@ def _field_blocks(frame: pd.DataFrame, width: int) -> list[str]:
 def _column(name: str, series: pd.Series[Any]) -> Column:
     if series.dtype == bool:
         return Column(name, ["yes" if value else "no" for value in series])
-    number = pd.api.types.is_numeric_dtype(series.dtype)
-    return Column(printable(name), [_cell(value) for value in series.tolist()], number=number, whole=name == _COMMANDS)
+    values = series.tolist()
+    if pd.api.types.is_numeric_dtype(series.dtype):
+        decimals = _decimals(values)
+        return Column(name, ["" if pd.isna(value) else f"{value:.{decimals}f}" for value in values], number=True)
+    return Column(printable(name), [_cell(value) for value in values], whole=name == _COMMANDS)
+
+
+def _decimals(values: Sequence[float]) -> int:
+    """Return how many decimals give the largest number three digits; none for whole numbers."""
+    known = [abs(value) for value in values if math.isfinite(value)]
+    if not known or all(value == int(value) for value in known):
+        return 0
+    return min(6, max(0, 2 - math.floor(math.log10(max(known)))))
 
 
 def _cell(value: object) -> str:
@@ -89,7 +99,7 @@ def _cell(value: object) -> str:
         case bool():
             return str(value).lower()
         case float():
-            return _number(value)
+            return f"{value:g}" if math.isfinite(value) else ""
         case datetime():
             return value.strftime("%Y-%m-%d %H:%M:%S") if not pd.isna(value) else ""
         case dict() | list():
@@ -97,15 +107,6 @@ def _cell(value: object) -> str:
         case None:
             return ""
     return printable(str(value), limit=_CELL_LIMIT)
-
-
-def _number(value: float) -> str:
-    """Return three digits of a small number and every whole digit of a large one; nothing for NaN."""
-    if not math.isfinite(value):
-        return ""
-    if abs(value) >= 100:
-        return f"{value:.0f}"
-    return str(np.format_float_positional(value, precision=3, fractional=False, trim="-"))
 
 
 def fold(text: str, width: int) -> str:
