@@ -366,6 +366,11 @@ def _bar_class() -> Any:
 
     class Bar(tqdm):  # type: ignore[type-arg]  # generic in the stubs alone
         monitor_interval = 0  # no thread of tqdm's
+        words = ""
+
+        @property
+        def format_dict(self) -> dict[str, Any]:
+            return super().format_dict | {"words": self.words}
 
     Bar.set_lock(threading.RLock())  # tqdm's own one would take a semaphore of multiprocessing's
     return Bar
@@ -410,7 +415,7 @@ class TerminalBars:
         with self._lock:
             for position, download in enumerate(shown):
                 desc = printable(download.model.title, limit=self._name_cells).ljust(self._name_cells)
-                self._bars[id(download)] = self._bar(position, "{desc} |{bar}| {postfix}", desc)
+                self._bars[id(download)] = self._bar(position, "{desc} |{bar}| {words}", desc)
             if len(self._downloads) > 1:
                 self._total = self._bar(len(shown), "{desc}", "")
         self._stops = [download.subscribe(self._show) for download in self._downloads]
@@ -436,8 +441,8 @@ class TerminalBars:
             bar = self._bars.get(id(download))
             if bar is not None:
                 bar.n, bar.ncols = download.percentage or 0.0, width
-                words = str(download.status) if download.done else fitting_words(download, words_limit)
-                bar.set_postfix_str(words, refresh=True)
+                bar.words = str(download.status) if download.done else fitting_words(download, words_limit)
+                bar.refresh()
             if self._total is not None:
                 self._total.ncols = width
                 self._total.set_description_str(printable(total_words(self._downloads), limit=width), refresh=True)

@@ -63,9 +63,12 @@ def can_ask() -> bool:
 def ask(question: str) -> bool:
     """Ask on stderr; only yes is a yes."""
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    answer = sys.stdin.readline()
-    if not answer:
-        print(file=sys.stderr)
+    answer = ""
+    try:
+        answer = sys.stdin.readline()
+    finally:
+        if not answer.endswith("\n"):  # Ctrl-C or Ctrl-D: what is said next begins a line
+            print(file=sys.stderr)
     return answer.strip().lower() in ("y", "yes")
 
 
