@@ -370,7 +370,7 @@ def _bar_class() -> Any:
 
         @property
         def format_dict(self) -> dict[str, Any]:
-            return super().format_dict | {"words": self.words}
+            return {**super().format_dict, "words": self.words}
 
     Bar.set_lock(threading.RLock())  # tqdm's own one would take a semaphore of multiprocessing's
     return Bar
