@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import datetime as dt
+import itertools
 import mmap
 import uuid
 from collections.abc import Iterable
@@ -27,6 +28,9 @@ from pieces_nb.emulator.transfer import Transfer, os_error_text
 
 VERSION = "12.3.0+emulator"
 _NO_SPACE = "No space left on device"
+
+
+_CREATED = uuid.UUID("2b1f4c0e-93d5-5a44-8f57-0c6f1d6a7e11")  # the namespace of created models
 
 
 class Service:
@@ -298,7 +302,7 @@ class Service:
     async def create(self, body: object) -> dict[str, Any]:
         """Register a custom model, which gets a small file to download."""
         given = fields.checked(body, partial=False)
-        model_id = str(uuid.uuid4())
+        model_id = self._new_id(given.get("name"))
         kept = {name: value for name, value in given.items() if name not in fields.CALCULATED and value is not None}
         now = dt.datetime.now(dt.UTC)
         created = {"value": now.isoformat(), "readable": now.strftime("%B %d, %Y")}
@@ -307,6 +311,14 @@ class Service:
         self._store(entry, wire)
         self._entries[model_id] = entry
         return self._view(entry)
+
+    def _new_id(self, name: object) -> str:
+        """Return an id never given before. The same steps give the same ids: a notebook that is run again reads alike."""
+        for number in itertools.count():
+            model_id = str(uuid.uuid5(_CREATED, f"{number} {name!a}"))
+            if model_id not in self._entries and model_id not in self._deleted:
+                return model_id
+        raise AssertionError  # a count has no end
 
     async def delete(self, model_id: str) -> None:
         """Remove a custom model with everything it has."""
