@@ -215,27 +215,34 @@ class ModelClient:
         force: bool = False,
         dry_run: bool = False,
         wait: Callable[[Download], object] | None = None,
+        tell: Callable[[str], object] | None = None,
     ) -> Table:
         """Have a model downloaded and, with `load`, in memory; what is done already is left alone.
 
-        Returns the plan, one row a step: step needed_gb available_gb verdict. `dry_run` does nothing. `wait` waits for
-        the download, by default `Download.wait`. Raises what download and load raise.
+        Returns the plan as it stands at the end, one row a step: step needed_gb available_gb verdict. With `dry_run`
+        that is all. `tell` hears each step that is to be done, in words, before anything is; `wait` waits for the
+        download, by default `Download.wait`. Raises what download and load raise.
         """
         from pieces_nb import tables
 
         seen = self.get(model)
-        if not dry_run:
-            seen = self._carry_out(seen, load=load, force=force, wait=wait)
         steps = workflows.plan(seen, load=load, url=self.url)
+        if not dry_run:
+            for step in steps:
+                if tell is not None and not step.done:
+                    tell(step.words)
+            seen = self._carry_out(seen, load=load, force=force, wait=wait)
+            steps = workflows.plan(seen, load=load, url=self.url)
         return tables.Table.of(tables.plan_frame(steps), caption=f"{_title(seen)} is {seen.state} · {self.server}")
 
     def _carry_out(self, model: Model, *, load: bool, force: bool, wait: Callable[[Download], object] | None) -> Model:
         if load and not force and not model.loaded:
-            workflows.check_memory(model, url=self.url)
+            workflows.check_could_ever_fit(model, url=self.url)
         if not model.downloaded:
             download = self.download(model)
             (wait or Download.wait)(download)
-        return self.load(model, force=force) if load else self.get(model)
+        seen = self.get(model)
+        return self.load(seen, force=force) if load and not seen.loaded else seen
 
     def snapshot(self, *models: str | Model) -> Table:
         """Return the snapshots of models side by side: one column each, indexed by the wire's fields, nested dotted."""

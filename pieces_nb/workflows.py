@@ -79,6 +79,17 @@ def check_memory(model: Model, *, url: str) -> None:
         )
 
 
+def check_could_ever_fit(model: Model, *, url: str) -> None:
+    """Raise `ModelStateError` where the model's `ram` is more than this machine has at all, before a long download."""
+    total = int(psutil.virtual_memory().total) if is_loopback(host_of(url)) else None
+    if total is not None and model.ram_bytes is not None and model.ram_bytes > total:
+        title = printable(model.title, limit=80)
+        raise ModelStateError(
+            f"{title} needs {format_bytes(model.ram_bytes)} of memory, this machine has {format_bytes(total)} in all. "
+            "--force tries all the same."
+        )
+
+
 def free_memory_bytes(url: str) -> int | None:
     """Return the free memory of the server's machine; None where that is another one."""
     return int(psutil.virtual_memory().available) if is_loopback(host_of(url)) else None
@@ -175,8 +186,11 @@ def free_disk_bytes(url: str) -> int | None:
         return None
 
 
-def _free(free_bytes: int | None) -> str:
-    return "" if free_bytes is None else f", {format_bytes(free_bytes)} free"
+def _free(free_bytes: int | None, before: str = ", ") -> str:
+    return "" if free_bytes is None else f"{before}{format_bytes(free_bytes)} free"
+
+
+_DONE = "done"
 
 
 class Step(NamedTuple):
@@ -186,6 +200,16 @@ class Step(NamedTuple):
     needed_bytes: int | None
     available_bytes: int | None
     verdict: str
+
+    @property
+    def done(self) -> bool:
+        return self.verdict == _DONE
+
+    @property
+    def words(self) -> str:
+        """The step in a line: `download: 26.0 MB of 84.3 GB free, to do`."""
+        needed = format_bytes(self.needed_bytes) if self.needed_bytes is not None else "unknown size"
+        return f"{self.step}: {needed}{_free(self.available_bytes, ' of ')}, {self.verdict}"
 
 
 def plan(model: Model, *, load: bool, url: str) -> list[Step]:
@@ -200,7 +224,7 @@ def _download_step(model: Model, free_bytes: int | None) -> Step:
     if model.cloud:
         return Step("download", None, None, "impossible: it runs in the cloud")
     if model.downloaded:
-        return Step("download", 0, free_bytes, "done")
+        return Step("download", 0, free_bytes, _DONE)
     verdict = "to do" if not model.downloading else "under way"
     if model.size_bytes is None or free_bytes is None:
         return Step("download", model.size_bytes, free_bytes, verdict)
@@ -210,7 +234,7 @@ def _download_step(model: Model, free_bytes: int | None) -> Step:
 
 def _load_step(model: Model, free_bytes: int | None) -> Step:
     if model.loaded:
-        return Step("load", 0, free_bytes, "done")
+        return Step("load", 0, free_bytes, _DONE)
     if model.ram_bytes is None or free_bytes is None:
         return Step("load", model.ram_bytes, free_bytes, "to do; whether it fits is not known")
     fits = model.ram_bytes <= free_bytes

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["Commands", "Settings"]
 
 _FIRST_FRAMES_S = 1.0  # how long `progress` waits for the first word of a download that it has just joined
+_TAB_S = 0.15  # how long Tab may wait for the first list of models
 Confirm = Callable[[str], bool]
 
 
@@ -104,7 +105,10 @@ class Commands:
     def known_models(self) -> list[Model]:
         """Return the models as last listed, at once; a fresh list is fetched meanwhile for the next time."""
         if self._client is not None and self._refreshing.acquire(blocking=False):
-            threading.Thread(target=self._refresh, name="pieces-nb-completion", daemon=True).start()
+            refresh = threading.Thread(target=self._refresh, name="pieces-nb-completion", daemon=True)
+            refresh.start()
+            if not self._seen:
+                refresh.join(_TAB_S)
         return self._seen
 
     def _refresh(self) -> None:
@@ -219,6 +223,7 @@ class Commands:
                     load=command.load,
                     force=command.force,
                     dry_run=command.dry_run,
+                    tell=print,
                     wait=lambda download: display.wait_shown([download], timeout_s=self._settings.wait_timeout_s),
                 )
             case _:
