@@ -45,7 +45,7 @@ def memory(state: PanelState) -> str:
 
 
 def count(state: PanelState) -> str:
-    return block(escape(ps.count_words(state)), style=_DIM)
+    return block(escape(ps.count_words(state)), style=f"{_DIM}; padding-left: calc(4.5em + 12px)")
 
 
 def reasons(state: PanelState) -> str:
@@ -82,7 +82,7 @@ def snapshot(state: PanelState) -> str:
     )
     heading = f'<b>{escape(printable(model.title, limit=300))}</b> <span style="{_DIM}">{model.state}</span>'
     table = (
-        '<div tabindex="0" role="region" aria-label="Snapshot of the chosen model" '
+        '<div tabindex="0" role="region" aria-label="Snapshot" '
         'style="max-height: 17em; overflow: auto; margin-top: 2px; border-top: 1px solid var(--jp-border-color2)">'
         '<table style="border-collapse: collapse; border: none; font-size: var(--jp-ui-font-size1)">'
         f"{rows}</table></div>"

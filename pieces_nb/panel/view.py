@@ -31,16 +31,6 @@ _TIPS = {
     Action.DELETE_CACHE: "Delete the downloaded files of the chosen model; asks first",
     Action.DELETE: "Delete the chosen custom model; asks first",
 }
-_ICONS = {
-    Action.DOWNLOAD: "download",
-    Action.CANCEL: "stop",
-    Action.LOAD: "play",
-    Action.UNLOAD: "eject",
-    Action.UPDATE: "pencil",
-    Action.REFRESH: "refresh",
-    Action.DELETE_CACHE: "eraser",
-    Action.DELETE: "trash",
-}
 
 
 class _Guarded:
@@ -129,7 +119,7 @@ class View:
             self._send(events.Chose(change["new"] or ""))
 
     def _build_buttons(self) -> None:
-        self._buttons = {action: self._button(str(action), _TIPS[action], icon=_ICONS[action]) for action in Action}
+        self._buttons = {action: self._button(str(action), _TIPS[action]) for action in Action}
         for action, button in self._buttons.items():
             button.on_click(lambda _button, action=action: self._send(events.Clicked(action)))
         self._yes = self._button("Yes", "Do it", style="danger")
@@ -137,11 +127,10 @@ class View:
         self._no = self._button("Keep", "Do nothing")
         self._no.on_click(lambda _button: self._send(events.Confirmed(yes=False)))
 
-    def _button(self, words: str, tip: str, *, icon: str = "", style: str = "") -> Any:
+    def _button(self, words: str, tip: str, *, style: str = "") -> Any:
         return ipywidgets.Button(
             description=words,
             tooltip=tip,
-            icon=icon,
             button_style=style,
             layout=self._button_layout,
             style=self._button_style,
