@@ -52,7 +52,7 @@ _LOCAL: tuple[_Row, ...] = (
     ),
     ("Mistral 7B", "mistral:7b-instruct-q4_K_S", "04", 66_240_512, 7.25, "HUGGING_FACE", "MISTRAL_7B", 32768),
     ("Llama 3 8B", "llama3.1:8b-instruct-q4_K_S", "05", 75_088_896, 8.03, "META", "LLAMA_3_8B", 8192),
-    ("Gemma 2 2B", "gemma2:2b-instruct-q4_K_S", "06", 26_221_568, 2.61, "GOOGLE", "GEMMA_2_2B", 8192),
+    ("Gemma 2 2B", "gemma2:2b-instruct-q4_K_S", "06", 26_221_568, 2.61, "GOOGLE", "GEMMA_LATEST", 8192),
     ("Granite Code 8B", "granite-code:8b-instruct-q4_K_S", "07", 73_605_120, 8.05, "IBM", "GRANITE_8B", 4096),
     (
         "Qwen 2.5 Coder 7B",

@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import errno
 import os
+import socket
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,8 +24,6 @@ from pieces_nb.emulator.home import Home
 from pieces_nb.emulator.settings import DEFAULT_RATE_BYTES_PER_S, NO_FAULTS, Faults, Settings, Switches
 
 if TYPE_CHECKING:
-    import socket
-
     from tornado.httpserver import HTTPServer
 
     from pieces_nb.emulator.http import Socket
@@ -34,6 +33,7 @@ THREAD_NAME = "pieces-nb-emulator"
 _ADDRESS = "127.0.0.1"
 # Where Pieces OS is looked for; a port of our own choice is none of these.
 _RESERVED_PORTS = frozenset((1000, 5323, *range(39300, 39334)))
+_BACKLOG = 128
 _CLOSE_SOCKETS_S = 0.2
 _JOIN_S = 15.0
 
@@ -131,17 +131,16 @@ class Emulator:
         seeds = built_in() if self._models is None else from_dicts(self._models)
         ready = _Ready()
         with contextlib.ExitStack() as undo:
-            sockets = _bind(self._wanted_port)
-            undo.callback(_close_all, sockets)
+            listening = undo.enter_context(_bind(self._wanted_port))
             self._home = Home(self._wanted_home)
             undo.callback(self._home.close)
-            self._port = sockets[0].getsockname()[1]
-            arguments = (seeds, sockets, self._home, ready)
+            self._port = listening.getsockname()[1]
+            arguments = (seeds, listening, self._home, ready)
             self._thread = threading.Thread(target=self._run, args=arguments, name=THREAD_NAME, daemon=True)
             self._thread.start()
+            undo.callback(self._end_thread, ready)
             ready.event.wait()
             if ready.error is not None:
-                self._thread.join(_JOIN_S)
                 raise _start_error(ready.error)
             undo.pop_all()
         atexit.register(self.close)
@@ -152,13 +151,19 @@ class Emulator:
             if self._thread is None or self._pid != os.getpid():
                 return
             atexit.unregister(self.close)
-            if self._loop is not None and self._stop is not None:
-                with contextlib.suppress(RuntimeError):  # The loop ended by itself.
-                    self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(_JOIN_S)
-            self._thread = None
+            self._end_thread(None)
             if self._home is not None:
                 self._home.close()
+
+    def _end_thread(self, starting: _Ready | None) -> None:
+        if starting is not None:
+            starting.event.wait(_JOIN_S)
+        if self._loop is not None and self._stop is not None:
+            with contextlib.suppress(RuntimeError):  # The loop ended by itself.
+                self._loop.call_soon_threadsafe(self._stop.set)
+        if self._thread is not None:
+            self._thread.join(_JOIN_S)
+            self._thread = None
 
     def __enter__(self) -> Self:
         return self.start()
@@ -168,17 +173,17 @@ class Emulator:
     ) -> None:
         self.close()
 
-    def _run(self, seeds: list[Seed], sockets: list[socket.socket], home: Home, ready: _Ready) -> None:
+    def _run(self, seeds: list[Seed], listening: socket.socket, home: Home, ready: _Ready) -> None:
         # tornado needs a selector loop; Windows' default is another one.
         try:
             with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
-                runner.run(self._serve(seeds, sockets, home, ready))
+                runner.run(self._serve(seeds, listening, home, ready))
         except BaseException as exc:  # noqa: BLE001  # The top of a thread; start() raises it again.
             ready.error = exc
         finally:
             ready.event.set()
 
-    async def _serve(self, seeds: list[Seed], sockets: list[socket.socket], home: Home, ready: _Ready) -> None:
+    async def _serve(self, seeds: list[Seed], listening: socket.socket, home: Home, ready: _Ready) -> None:
         from tornado.httpserver import HTTPServer
 
         from pieces_nb.emulator import http
@@ -190,7 +195,7 @@ class Emulator:
             service = Service(seeds, home=home, settings=self._settings, executor=executor)
             application, open_sockets = http.application(service, port=self._port)
             server = HTTPServer(application, max_body_size=http.MAX_READ_BYTES)
-            server.add_sockets(sockets)
+            server.add_socket(listening)
             ready.event.set()
             try:
                 await self._stop.wait()
@@ -226,29 +231,35 @@ def _start_error(error: BaseException) -> BaseException:
     return error
 
 
-def _close_all(sockets: list[socket.socket]) -> None:
-    for one in sockets:
-        one.close()
-
-
-def _bind(port: int) -> list[socket.socket]:
-    """Return listening sockets on the loopback address; port 0 is any free one that Pieces OS is not looked for at."""
-    from tornado.netutil import bind_sockets
-
-    passed_over: list[socket.socket] = []
+def _listen(port: int) -> socket.socket:
+    """Return a socket that listens on the loopback address. Raises OSError, and OverflowError for what is no port."""
+    listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        while True:
-            sockets = bind_sockets(port, _ADDRESS)
-            if port or sockets[0].getsockname()[1] not in _RESERVED_PORTS:
-                return sockets
-            passed_over += sockets  # Kept open meanwhile, or the system offers it again.
-    except OSError as exc:
-        why = "is in use already" if exc.errno == errno.EADDRINUSE else f"cannot be used: {exc.strerror or exc}"
-        raise EmulatorError(f"Port {port} of {_ADDRESS} {why}. Choose another one, or 0 for any that is free.") from exc
-    except OverflowError as exc:
-        raise EmulatorError(f"{port} is no port; it must be 0 to 65535.") from exc
-    finally:
-        _close_all(passed_over)
+        if os.name == "posix":  # Elsewhere it would let two emulators have one port.
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setblocking(False)
+        listening.bind((_ADDRESS, port))
+        listening.listen(_BACKLOG)
+    except BaseException:
+        listening.close()
+        raise
+    return listening
+
+
+def _bind(port: int) -> socket.socket:
+    """Return a listening socket; port 0 is any free one that Pieces OS is not looked for at."""
+    with contextlib.ExitStack() as passed_over:
+        try:
+            listening = _listen(port)
+            while not port and listening.getsockname()[1] in _RESERVED_PORTS:
+                passed_over.enter_context(listening)  # Open meanwhile, or the system offers it again.
+                listening = _listen(port)
+        except OSError as exc:
+            why = "is in use already" if exc.errno == errno.EADDRINUSE else f"cannot be used: {exc.strerror or exc}"
+            raise EmulatorError(f"Port {port} of {_ADDRESS} {why}. Choose another one, or 0 for any free.") from exc
+        except OverflowError as exc:
+            raise EmulatorError(f"{port} is no port; it must be 0 to 65535.") from exc
+        return listening
 
 
 _shared: Emulator | None = None

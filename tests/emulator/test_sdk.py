@@ -1,0 +1,157 @@
+"""The official SDK's generated clients, unchanged, as an independent witness of the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from pieces_os_client.api.model_api import ModelApi
+from pieces_os_client.api.models_api import ModelsApi
+from pieces_os_client.api.well_known_api import WellKnownApi
+from pieces_os_client.api_client import ApiClient
+from pieces_os_client.configuration import Configuration
+from pieces_os_client.exceptions import ApiException
+from pieces_os_client.models.model import Model
+from pieces_os_client.models.model_delete_cache_input import ModelDeleteCacheInput
+from pieces_os_client.models.model_download_progress import ModelDownloadProgress
+from pieces_os_client.models.seeded_model import SeededModel
+from pieces_os_client.models.seeded_score import SeededScore
+from pieces_os_client.models.seeded_score_increment import SeededScoreIncrement
+from pieces_os_client.models.streamed_identifiers import StreamedIdentifiers
+
+from pieces_nb.emulator import Faults
+from tests.emulator.conftest import Started
+from tests.emulator.support import SEEDED, Listener, until
+
+Clients = tuple[Any, Any, ApiClient]
+
+
+@pytest.fixture
+def clients(started: Started) -> Iterator[Clients]:
+    emulator, _ = started(models=None)
+    client = ApiClient(Configuration(host=emulator.url))
+    yield ModelApi(client), ModelsApi(client), client
+    client.rest_client.pool_manager.clear()
+
+
+def parsed(kind: Any, raw: dict[str, Any]) -> Any:
+    """Parse as the SDK does; its own types admit None everywhere."""
+    return kind.from_dict(raw)
+
+
+LLAMA = "e3010a70-0000-4000-8000-000000000001"
+CUSTOM = "e3010a70-0000-4000-8000-000000000021"
+
+
+def test_every_call_is_known(clients: Clients) -> None:
+    known = {
+        *("model_scores_increment", "model_specific_model_download", "model_specific_model_download_cancel"),
+        *("model_specific_model_download_progress", "model_specific_model_load", "model_specific_model_unload"),
+        *("model_update", "models_specific_model_snapshot", "models_create_new_model", "models_delete_specific_model"),
+        *("models_delete_specific_model_cache", "models_snapshot", "models_stream_identifiers", "unload_models"),
+    }
+
+    calls = {name for api in clients[:2] for name in dir(api) if name.startswith(("model", "unload"))}
+
+    assert {name for name in calls if "_with" not in name} == known
+
+
+def test_the_list_and_the_snapshots_parse_without_losing_a_field(clients: Clients, started: Started) -> None:
+    model_api, models_api, _ = clients
+
+    listed = models_api.models_snapshot().iterable
+
+    assert len(listed) == 13
+    for model in listed:
+        assert model == model_api.models_specific_model_snapshot(model.id)
+        assert model.foundation.value != "UNKNOWN"
+        assert model.provider.value != "UNKNOWN"
+    _, api = started()
+    raw = api.model("one")
+    assert raw.keys() <= parsed(Model, raw).to_dict().keys()
+
+
+def test_a_download_load_unload_and_delete_of_the_files(clients: Clients) -> None:
+    model_api, models_api, _ = clients
+
+    assert model_api.model_specific_model_download(LLAMA).id == LLAMA
+    until(lambda: model_api.models_specific_model_snapshot(LLAMA).downloaded)
+    assert model_api.model_specific_model_load(LLAMA).loaded is True
+    assert model_api.model_specific_model_unload(LLAMA).loaded is False
+    assert model_api.model_specific_model_load(LLAMA).loaded is True
+    assert models_api.unload_models() is None
+    assert model_api.models_specific_model_snapshot(LLAMA).loaded is False
+    assert models_api.models_delete_specific_model_cache(LLAMA, ModelDeleteCacheInput()).model.id == LLAMA
+    assert model_api.models_specific_model_snapshot(LLAMA).downloaded is False
+
+
+def test_a_cancel(started: Started) -> None:
+    emulator, _ = started(faults=Faults(stall_at=50))
+    client = ApiClient(Configuration(host=emulator.url))
+    model_api = ModelApi(client)
+
+    assert model_api.model_specific_model_download("one").downloading is True
+    assert model_api.model_specific_model_download_cancel("one").downloading is False
+    client.rest_client.pool_manager.clear()
+
+
+def test_create_update_score_and_delete_of_a_custom_model(clients: Clients) -> None:
+    model_api, models_api, _ = clients
+
+    model = models_api.models_create_new_model(parsed(SeededModel, SEEDED))
+    model.description = "Changed by the SDK"
+    changed = model_api.model_update(model)
+
+    assert (changed.id, changed.custom, changed.description) == (model.id, True, "Changed by the SDK")
+    assert changed.created.value == parsed(SeededModel, SEEDED).created.value
+    increment = SeededScoreIncrement(model=SeededScore(reuse=True))
+    assert model_api.model_scores_increment(model.id, increment) is None
+    assert model_api.models_specific_model_snapshot(model.id).score.automatic == 1
+    assert models_api.models_delete_specific_model(model.id) is None
+    with pytest.raises(ApiException) as caught:
+        model_api.models_specific_model_snapshot(model.id)
+    assert caught.value.status == 410
+    assert model_api.model_update(model_api.models_specific_model_snapshot(CUSTOM)).id == CUSTOM
+
+
+def test_errors_reach_the_caller_with_their_text(clients: Clients) -> None:
+    model_api, models_api, _ = clients
+
+    for call in (model_api.model_specific_model_load, models_api.models_delete_specific_model):
+        with pytest.raises(ApiException) as caught:
+            call(LLAMA)
+        assert caught.value.status == 500
+        assert "Llama 3.2 1B (emulated)" in str(caught.value.body)
+
+
+def test_the_websocket_calls_through_get_are_a_404(clients: Clients) -> None:
+    model_api, models_api, _ = clients
+
+    for call in (lambda: model_api.model_specific_model_download_progress(LLAMA), models_api.models_stream_identifiers):
+        with pytest.raises(ApiException) as caught:
+            call()
+        assert caught.value.status == 404
+        assert "not upgraded" in str(caught.value.body)
+
+
+def test_the_frames_of_both_websockets_parse(started: Started) -> None:
+    _, api = started()
+
+    stream = Listener(api.url, "/models/stream/identifiers")
+    with api.listening("one") as listener:
+        api.start("one")
+        frames = [parsed(ModelDownloadProgress, frame) for frame in listener.to_end()]
+    changed = parsed(StreamedIdentifiers, stream.frame())
+    stream.close()
+
+    assert [frame.status.value for frame in (frames[0], frames[-1])] == ["INITIALIZED", "COMPLETED"]
+    assert frames[-1].percentage == 100
+    assert changed.iterable[0].model.id == "one"
+
+
+def test_health_and_version(clients: Clients) -> None:
+    well_known = WellKnownApi(clients[2])
+
+    assert well_known.get_well_known_health().startswith("OK:")
+    assert well_known.get_well_known_version().endswith("+emulator")
