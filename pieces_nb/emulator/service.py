@@ -313,7 +313,7 @@ class Service:
         return self._view(entry)
 
     def _new_id(self, name: object) -> str:
-        """Return an id never given before. The same steps give the same ids: a notebook that is run again reads alike."""
+        """Return an id never given before; the same steps give the same ids, so that a notebook reads alike again."""
         for number in itertools.count():
             model_id = str(uuid.uuid5(_CREATED, f"{number} {name!a}"))
             if model_id not in self._entries and model_id not in self._deleted:
