@@ -48,7 +48,7 @@ _SLICE_S = 0.2  # how long at most the thread sleeps or listens before it looks 
 _BUSY_SLICE_S = 0.02  # the same while an answer is under way
 _SHORTEST_S = 0.01  # never spin, not even while the shared budget of updates is spent
 _WAIT_SLICE_S = 0.2  # a wait in slices is one that ■ can end
-_POST_PATIENCE_S = 2.0  # after that the socket is opened though the POST is still unanswered
+_POST_PATIENCE_S = 2.0  # after that the socket is opened, or a cancel sent, though the POST is still unanswered
 _HEARTBEAT_S = 1.0  # a bar is shown anew this often though no frame came: its speed falls
 
 View = Callable[["Download"], None]
@@ -305,7 +305,7 @@ class Download:
             raise ModelStateError(f"{title} is not downloading: it ended in {self.status}.")
         within_s = self._around.patience.cancel_within_s
         deadline = self._clock() + within_s
-        self._started.wait(within_s)  # a cancel must not overtake the start
+        self._wait_for_start(min(within_s, _POST_PATIENCE_S))
         self._inbox.put(ds.CancelAsked())
         try:
             endpoints.cancel_download(self._transport, self.model.id)
@@ -323,6 +323,12 @@ class Download:
                 )
         if self.status is not DownloadStatus.CANCELED:
             raise CancelNotConfirmed(f"{title}: it ended in {self.status} before the cancel took effect.")
+
+    def _wait_for_start(self, most_s: float) -> None:
+        """A cancel must not overtake the start. Yet the POST may be answered only when the transfer has ended."""
+        deadline = self._clock() + most_s
+        while not (self._state.alive or self._started.wait(self._slice(deadline)) or self._clock() >= deadline):
+            pass
 
     def close(self) -> None:
         """Stop following it. The download itself goes on; its thread and sockets are gone when this returns."""

@@ -104,7 +104,7 @@ def test_a_server_that_was_named_is_never_looked_for_elsewhere() -> None:
 
 def test_a_server_that_is_nowhere_any_more_is_the_first_error() -> None:
     connection = Connection(find=finds(NOBODY, None))
-    with pytest.raises(PiecesUnreachable, match="127.0.0.1:9"):
+    with pytest.raises(PiecesUnreachable, match=r"127\.0\.0\.1:9"):
         connection.call(endpoints.models)
 
 

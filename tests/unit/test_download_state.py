@@ -123,7 +123,13 @@ def test_a_model_that_disappears_is_failed_with_the_servers_words() -> None:
 
 def test_an_ended_state_ignores_everything() -> None:
     ended = play(running(), seen(THERE, 5))
-    events = [frame("IN-PROGRESS", 3), frame("RESET"), SnapshotSeen(IDLE, 9), ModelGone("x"), SocketLost("y")]
+    events: list[Event] = [
+        frame("IN-PROGRESS", 3),
+        frame("RESET"),
+        SnapshotSeen(IDLE, 9),
+        ModelGone("x"),
+        SocketLost("y"),
+    ]
     for event in [*events, CancelAsked(), StartRefused("z"), NoAnswer("w"), TimePassed(), SocketOpened()]:
         assert advance(ended, event, now=99) is ended
 

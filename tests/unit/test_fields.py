@@ -172,8 +172,7 @@ def test_a_value_is_found_by_its_dotted_name() -> None:
 def test_whatever_passes_the_check_is_there_after_applying_it(changes: dict[str, Any]) -> None:
     try:
         checked = check(changes, unknown=True)
-    except BadArguments as exc:
-        assert str(exc) == printable(str(exc))
+    except BadArguments:
         return
     changed = apply({"id": "a", "maxTokens": {"total": 1}}, checked)
     nested = {name for name in checked if any(other.startswith(f"{name}.") for other in checked)}
