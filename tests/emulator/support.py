@@ -150,4 +150,7 @@ def process(*arguments: str, **options: Any) -> Iterator[tuple[subprocess.Popen[
             assert line.startswith("Emulator listening on http://127.0.0.1:"), (line, running.communicate())
             yield running, line.split()[-1]
         finally:
+            running.terminate()  # So that it removes its temporary home.
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.wait(DEADLINE_S)
             running.kill()

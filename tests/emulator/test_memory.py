@@ -25,9 +25,7 @@ def test_load_takes_the_files_size_of_memory_and_unload_gives_it_back() -> None:
         unloaded = memory.memory_info().rss
         api.session.close()
 
-    print(
-        f"RSS before {before / MB:.1f}, loaded {loaded / MB:.1f}, unloaded {unloaded / MB:.1f}, model {size / MB:.1f} MB"
-    )
+    print(f"RSS before {before / MB:.1f}, loaded {loaded / MB:.1f}, unloaded {unloaded / MB:.1f} of {size / MB:.1f} MB")
     assert size > 60 * MB
     assert 0.95 * size < loaded - before < 1.2 * size
     assert unloaded - before < 0.1 * size
