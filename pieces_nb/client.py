@@ -10,15 +10,11 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from pieces_nb import endpoints, fields, resolve, workflows
 from pieces_nb.connection import EMULATOR, VARIABLE, Connection, address_from_environment
-from pieces_nb.discovery import Found
-from pieces_nb.download_state import Patience
-from pieces_nb.downloads import Download, Downloads, Surroundings
 from pieces_nb.errors import CancelNotConfirmed, ModelNotFound, ModelStateError, PiecesError, PiecesUnreachable
 from pieces_nb.history import Entry, History
 from pieces_nb.models import Model
@@ -26,6 +22,9 @@ from pieces_nb.text import printable
 from pieces_nb.throttle import UpdateBudget
 
 if TYPE_CHECKING:
+    from pieces_nb.discovery import Found
+    from pieces_nb.download_state import Patience
+    from pieces_nb.downloads import Download, Downloads, Surroundings
     from pieces_nb.emulator import Emulator
     from pieces_nb.panel import Panel
     from pieces_nb.tables import Table
@@ -33,14 +32,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass
 class Settings:
     """Timeouts in seconds. `wait_timeout_s` is the magic's; None waits for ever."""
 
-    timeout_s: float = 10.0
-    load_timeout_s: float = 600.0
-    wait_timeout_s: float | None = None
-    stall_after_s: float = 30.0
+    # No dataclass: that module's import would take as long as all others of this one together.
+    def __init__(
+        self,
+        *,
+        timeout_s: float = 10.0,
+        load_timeout_s: float = 600.0,
+        wait_timeout_s: float | None = None,
+        stall_after_s: float = 30.0,
+    ) -> None:
+        self.timeout_s = timeout_s
+        self.load_timeout_s = load_timeout_s
+        self.wait_timeout_s = wait_timeout_s
+        self.stall_after_s = stall_after_s
 
 
 _budget = UpdateBudget()  # one for all clients of this process: they share one front end
@@ -240,7 +247,7 @@ class ModelClient:
             workflows.check_could_ever_fit(model, url=self.url)
         if not model.downloaded:
             download = self.download(model)
-            (wait or Download.wait)(download)
+            _ = wait(download) if wait is not None else download.wait()
         seen = self.get(model)
         return self.load(seen, force=force) if load and not seen.loaded else seen
 
@@ -269,21 +276,24 @@ class ModelClient:
             raise ModelStateError(f"{_title(model)} runs in the cloud: there is nothing to download.")
 
     def _follow(self, model: Model, verb: str) -> Download:
+        from pieces_nb import downloads
+
         with self._lock:
             running = self._downloads.get(model.id)
             if running is not None and not running.done and not running.closed:
                 return running
-            download = Download(model, self._surroundings(), joined=model.downloading)
+            download = downloads.Download(model, self._surroundings(), joined=model.downloading)
             if not download.done:
                 self._downloads[model.id] = download
         download.subscribe(lambda download: self._note(download, verb))
         return download.start()
 
     def _surroundings(self) -> Surroundings:
-        patience = self._patience or Patience(stall_after_s=self.settings.stall_after_s)
+        from pieces_nb.downloads import Surroundings
+
         connection = self.connection
         return Surroundings(
-            transport=connection.transport, patience=patience, budget=_budget, relocate=connection.relocate
+            transport=connection.transport, patience=self.patience, budget=_budget, relocate=connection.relocate
         )
 
     def _note(self, download: Download, verb: str) -> None:
@@ -310,6 +320,8 @@ class ModelClient:
     @property
     def downloads(self) -> Downloads:
         """The downloads that this client follows now."""
+        from pieces_nb.downloads import Downloads
+
         with self._lock:
             return Downloads(list(self._downloads.values()))
 
@@ -318,6 +330,8 @@ class ModelClient:
 
         Raises `ModelStateError` for a named model that is not downloading.
         """
+        from pieces_nb.downloads import Downloads
+
         if not models:
             # Ours first: a server may not list yet what was asked of it a moment ago.
             ours = {download.model.id: download for download in self.downloads}
@@ -420,6 +434,8 @@ class ModelClient:
 
     @property
     def patience(self) -> Patience:
+        from pieces_nb.download_state import Patience
+
         return self._patience or Patience(stall_after_s=self.settings.stall_after_s)
 
     # Custom models ---------------------------------------------------------------------------------------------------

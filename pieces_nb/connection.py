@@ -7,13 +7,16 @@ import os
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from pieces_nb import discovery, endpoints
-from pieces_nb.discovery import Found
+from pieces_nb import endpoints
+from pieces_nb.addresses import normalize_url
 from pieces_nb.errors import PiecesError, PiecesUnreachable
 from pieces_nb.models import Model
-from pieces_nb.transport import Transport, normalize_url
+
+if TYPE_CHECKING:
+    from pieces_nb.discovery import Found
+    from pieces_nb.transport import Transport
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +28,21 @@ _T = TypeVar("_T")
 def address_from_environment() -> str:
     """Return what `PIECES_OS_URL` says: an address, `emulator`, or ''."""
     return os.environ.get(VARIABLE, "").strip()
+
+
+# requests takes longer to import than all the rest: it comes with the first connection.
+
+
+def _find() -> Found | None:
+    from pieces_nb import discovery
+
+    return discovery.find()
+
+
+def _make_transport(url: str, *, timeout_s: float) -> Transport:
+    from pieces_nb.transport import Transport
+
+    return Transport(url, timeout_s=timeout_s)
 
 
 class Connection:
@@ -39,8 +57,8 @@ class Connection:
         *,
         timeout_s: float = 10.0,
         named_by: str = "",
-        find: Callable[[], Found | None] = discovery.find,
-        make_transport: Callable[..., Transport] = Transport,
+        find: Callable[[], Found | None] = _find,
+        make_transport: Callable[..., Transport] = _make_transport,
     ) -> None:
         self._named_by = f" ({named_by} names this address)" if named_by and url else ""
         self._given = normalize_url(url) if url else None
@@ -91,6 +109,8 @@ class Connection:
 
         Raises `PiecesUnreachable` (nothing answers), `ProtocolError` (something else than Pieces OS does).
         """
+        from pieces_nb import discovery
+
         if self._given is not None:
             try:
                 found = discovery.identify(self._given, timeout_s=self._timeout_s)

@@ -5,11 +5,14 @@ Source: the Pieces OpenAPI, ModelApi and ModelsApi; each function names its call
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from pieces_nb.addresses import quoted_id
 from pieces_nb.errors import ModelNotFound, PiecesServerError
 from pieces_nb.models import Model, models_from_wire
-from pieces_nb.transport import Answer, ProgressSocket, Transport, quoted_id
+
+if TYPE_CHECKING:
+    from pieces_nb.transport import Answer, ProgressSocket, Transport
 
 GONE = 410
 

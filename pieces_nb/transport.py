@@ -16,20 +16,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 import websocket
 from requests.adapters import HTTPAdapter
 
-from pieces_nb.errors import (
-    BadArguments,
-    ModelNotFound,
-    PiecesServerError,
-    PiecesUnreachable,
-    ProtocolError,
-)
+from pieces_nb.errors import PiecesServerError, PiecesUnreachable, ProtocolError
 from pieces_nb.text import printable
 
 log = logging.getLogger(__name__)
@@ -37,46 +31,6 @@ log = logging.getLogger(__name__)
 MOST_ANSWER_BYTES = 64 * 2**20
 MOST_FRAME_BYTES = 2**20
 MOST_HANDSHAKE_BYTES = 64 * 2**10
-_LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|::1)\Z")
-
-
-def normalize_url(address: str) -> str:
-    """Return `http://host:port` of what a person typed; `BadArguments` if it is no address.
-
-    `localhost` becomes 127.0.0.1: some systems resolve it to an address that Pieces OS does not serve.
-    """
-    text = address.strip().rstrip("/")
-    if "//" not in text:
-        text = f"http://{text}"
-    try:
-        parts = urlsplit(text)
-        host, port = parts.hostname or "", parts.port
-    except ValueError as exc:
-        raise BadArguments(f"{printable(address, limit=80)!r} is no address: {exc}.") from exc
-    extra = parts.path or parts.query or parts.fragment or parts.username or parts.password
-    if parts.scheme not in ("http", "https") or extra or not re.fullmatch(r"[\w.:-]+", host, re.ASCII):
-        raise BadArguments(f"{printable(address, limit=80)!r} is no address; one looks like http://127.0.0.1:39300.")
-    host = "127.0.0.1" if host == "localhost" else host
-    if not is_loopback(host) and parts.scheme == "http":
-        log.warning("The address %s is not this machine, and plain http: others on the way can read along.", host)
-    bracketed = f"[{host}]" if ":" in host else host
-    return f"{parts.scheme}://{bracketed}" + (f":{port}" if port is not None else "")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` (a name or address, without port) is this machine by its very address."""
-    return _LOOPBACK.match(host) is not None
-
-
-def host_of(url: str) -> str:
-    return urlsplit(url).hostname or ""
-
-
-def quoted_id(model_id: str) -> str:
-    """Return an id as one segment of a path. An id can name a model and nothing else, whatever it contains."""
-    if model_id in ("", ".", ".."):
-        raise ModelNotFound(f"{model_id!r} is no model id.", model=model_id)
-    return quote(model_id, safe="", errors="replace")
 
 
 class Answer(NamedTuple):

@@ -5,17 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import psutil
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pieces_nb import endpoints, fields
-from pieces_nb.connection import Connection
-from pieces_nb.download_state import Patience
+from pieces_nb.addresses import host_of, is_loopback
 from pieces_nb.errors import BadArguments, ModelStateError, PiecesUnreachable, ProtocolError, WaitTimeout
 from pieces_nb.models import Model
 from pieces_nb.text import format_bytes, printable
-from pieces_nb.transport import host_of, is_loopback
+
+if TYPE_CHECKING:
+    from pieces_nb.connection import Connection
+    from pieces_nb.download_state import Patience
 
 
 def snapshot(connection: Connection, model_id: str) -> Model:
@@ -81,7 +81,7 @@ def check_memory(model: Model, *, url: str) -> None:
 
 def check_could_ever_fit(model: Model, *, url: str) -> None:
     """Raise `ModelStateError` where the model's `ram` is more than this machine has at all, before a long download."""
-    total = int(psutil.virtual_memory().total) if is_loopback(host_of(url)) else None
+    total = int(_memory().total) if is_loopback(host_of(url)) else None
     if total is not None and model.ram_bytes is not None and model.ram_bytes > total:
         title = printable(model.title, limit=80)
         raise ModelStateError(
@@ -92,7 +92,13 @@ def check_could_ever_fit(model: Model, *, url: str) -> None:
 
 def free_memory_bytes(url: str) -> int | None:
     """Return the free memory of the server's machine; None where that is another one."""
-    return int(psutil.virtual_memory().available) if is_loopback(host_of(url)) else None
+    return int(_memory().available) if is_loopback(host_of(url)) else None
+
+
+def _memory() -> Any:
+    import psutil  # not at the top: most programs never ask
+
+    return psutil.virtual_memory()
 
 
 def unload(connection: Connection, model: Model, *, patience: Patience) -> Model:
@@ -130,7 +136,7 @@ def that_fit(models: Sequence[Model], *, url: str) -> tuple[list[Model], str]:
     """Return the local models whose `ram` this machine's memory can hold, and a note on why the others do not."""
     if not is_loopback(host_of(url)):
         raise BadArguments("--fits needs the server on this machine: the memory of another one is not known.")
-    total = psutil.virtual_memory().total
+    total = int(_memory().total)
     local = [model for model in models if not model.cloud]
     fitting = [model for model in local if model.ram_bytes is not None and model.ram_bytes <= total]
     large = [model for model in local if model.ram_bytes is not None and model.ram_bytes > total]
@@ -180,6 +186,8 @@ def free_disk_bytes(url: str) -> int | None:
     """Return what is free on the volume of the home folder; None where the server is on another machine."""
     if not is_loopback(host_of(url)):
         return None
+    import psutil
+
     try:
         return int(psutil.disk_usage(str(Path.home())).free)
     except OSError:
