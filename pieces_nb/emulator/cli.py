@@ -1,6 +1,6 @@
 """`pieces-nb emulator`: the emulator as a process of its own. Parses and prints, no more.
 
-The flags of switches and faults come from their fields. An option that replays a recording may join later.
+The flags of switches and faults come from their fields.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import typing
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pieces_nb.emulator import replay
 from pieces_nb.emulator.errors import EmulatorError
 from pieces_nb.emulator.server import Emulator
 from pieces_nb.emulator.settings import DEFAULT_RATE_BYTES_PER_S, Faults, Switches
@@ -36,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="BYTES_PER_S",
         help="of each download; inf is as fast as it goes (default: %(default)g)",
     )
+    parser.add_argument("--replay", metavar="FILE", help="serve the download that `pieces-nb trace` recorded in FILE")
+    parser.add_argument(
+        "--replay-speed", type=_positive, default=1.0, metavar="X", help="X times as fast as recorded (default: 1)"
+    )
     _add_fields(parser.add_argument_group("what is unknown of the real server"), Switches)
     _add_fields(parser.add_argument_group("faults, for all models"), Faults, but=("rate_bytes_per_s",))
 
@@ -43,12 +48,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(namespace: argparse.Namespace) -> int:
     """Serve until SIGTERM (0) or Ctrl-C (130); 1 if it cannot start."""
     stop = threading.Event()
+    try:
+        recording = replay.read(namespace.replay).faster(namespace.replay_speed) if namespace.replay else None
+    except EmulatorError as error:
+        print(error, file=sys.stderr)
+        return 1
     emulator = Emulator(
         home=namespace.home,
         port=namespace.port,
         rate_bytes_per_s=None if math.isinf(namespace.rate) else namespace.rate,
         switches=_from_fields(Switches, namespace),
         faults=_from_fields(Faults, namespace),
+        recording=recording,
     )
     try:
         with _on_sigterm(stop.set), emulator:

@@ -46,6 +46,12 @@ class Channel:
         for sink in tuple(self._sinks):
             self._send(sink, status, text)
 
+    def relay(self, text: str) -> None:
+        """Send one frame as it is written, whatever it says, and remember it too."""
+        self._last = ("UNKNOWN", text)
+        for sink in tuple(self._sinks):
+            sink.send(text)
+
     def forget(self) -> None:
         """Make the model one without history."""
         self._last = None

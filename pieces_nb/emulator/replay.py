@@ -359,4 +359,5 @@ class ReplayService(Service):
         self._ended(entry)
 
     def _events(self) -> Iterator[Frame | Break]:
-        yield from sorted([*self._recording.frames, *self._recording.breaks], key=lambda event: event.at)
+        events: list[Frame | Break] = [*self._recording.frames, *self._recording.breaks]
+        yield from sorted(events, key=lambda event: event.at)

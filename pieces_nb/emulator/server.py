@@ -13,7 +13,7 @@ import os
 import socket
 import threading
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tornado.httpserver import HTTPServer
 
     from pieces_nb.emulator.http import Socket
+    from pieces_nb.emulator.replay import Recording
     from pieces_nb.emulator.service import Service
 
 THREAD_NAME = "pieces-nb-emulator"
@@ -43,8 +44,9 @@ class Emulator:
 
     `home` is a folder whose state survives; without one a temporary folder goes with `close()`. `rate_bytes_per_s` is
     each download's own rate, None as fast as it goes. `faults` are for all models, or a mapping from id, `unique` or
-    "*". `models` is a catalogue in place of the built-in one, see `pieces_nb.emulator.catalogue`. `rate_bytes_per_s`,
-    `switches` and `faults` may be assigned while it runs, and act at once.
+    "*". `models` is a catalogue in place of the built-in one, see `pieces_nb.emulator.catalogue`; with a `recording`,
+    see `pieces_nb.emulator.replay`, its model is the only one. `rate_bytes_per_s`, `switches` and `faults` may be
+    assigned while it runs, and act at once.
     """
 
     def __init__(
@@ -55,10 +57,12 @@ class Emulator:
         switches: Switches | None = None,
         faults: Faults | Mapping[str, Faults] = NO_FAULTS,
         models: Sequence[Mapping[str, Any]] | None = None,
+        recording: Recording | None = None,
     ) -> None:
         self._wanted_home = None if home is None else Path(home)
         self._wanted_port = port
         self._models = models
+        self._recording = recording
         self._settings = Settings(rate_bytes_per_s, switches or Switches(), faults)
         self._state = threading.RLock()  # Guards the fields below: start and close exclude each other.
         self._thread: threading.Thread | None = None
@@ -187,12 +191,11 @@ class Emulator:
         from tornado.httpserver import HTTPServer
 
         from pieces_nb.emulator import http
-        from pieces_nb.emulator.service import Service
 
         self._loop = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         with ThreadPoolExecutor(2, thread_name_prefix=f"{THREAD_NAME}-disk") as executor:
-            service = Service(seeds, home=home, settings=self._settings, executor=executor)
+            service = self._service(seeds, home, executor)
             application, open_sockets = http.application(service, port=self._port)
             server = HTTPServer(application, max_body_size=http.MAX_READ_BYTES)
             server.add_socket(listening)
@@ -201,6 +204,15 @@ class Emulator:
                 await self._stop.wait()
             finally:
                 await _shut_down(server, service, open_sockets)
+
+    def _service(self, seeds: list[Seed], home: Home, executor: Executor) -> Service:
+        if self._recording is not None:
+            from pieces_nb.emulator.replay import ReplayService
+
+            return ReplayService(self._recording, home=home, settings=self._settings, executor=executor)
+        from pieces_nb.emulator.service import Service
+
+        return Service(seeds, home=home, settings=self._settings, executor=executor)
 
 
 class _Ready:

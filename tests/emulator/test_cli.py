@@ -73,7 +73,7 @@ def test_without_flags_the_settings_are_the_defaults() -> None:
         ["--stall-at", "101"],
         ["--post-late-s", "-1"],
         ["--idle", "perhaps"],
-        ["--replay", "x"],
+        ["--nonsense", "x"],
     ],
 )
 def test_wrong_arguments_are_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
