@@ -90,7 +90,9 @@ class _Parser(argparse.ArgumentParser):
 def _emulator(arguments: Sequence[str]) -> int:
     from pieces_nb.emulator import cli
 
-    parser = _Parser(prog=f"{PROG} emulator", description="A stand-in for Pieces OS, until Ctrl-C.")
+    parser = _Parser(
+        prog=f"{PROG} emulator", usage="%(prog)s [OPTION …]", description="A stand-in for Pieces OS, until Ctrl-C."
+    )
     cli.add_arguments(parser)
     try:
         given = parser.parse_args(arguments)
