@@ -126,11 +126,13 @@ def row_html(download: Download) -> str:
     value = f' value="{percentage:.1f}"' if percentage is not None else ""
     name = escape(name_of(download))
     return (
-        '<div style="display: flex; align-items: center; gap: 8px; line-height: 1.5">'
-        f'<span style="min-width: 10em; overflow-wrap: anywhere">{name}</span>'
+        '<div class="tex2jax_ignore mathjax_ignore" '
+        'style="display: flex; flex-wrap: wrap; align-items: center; gap: 0 10px; line-height: 1.5">'
+        f'<span style="flex: 0 1 12em; overflow-wrap: anywhere">{name}</span>'
         f'<progress max="100"{value} aria-label="download of {name}" '
-        'style="flex: 0 0 12em; height: 1em; accent-color: var(--jp-brand-color1)"></progress>'
-        f'<span style="font-variant-numeric: tabular-nums">{escape(progress_words(download))}</span></div>'
+        'style="flex: 0 0 10em; height: 1em; accent-color: var(--jp-brand-color1)"></progress>'
+        '<span style="flex: 1 1 16em; font-variant-numeric: tabular-nums; overflow-wrap: anywhere">'
+        f"{escape(progress_words(download))}</span></div>"
     )
 
 
@@ -168,9 +170,12 @@ class Row:
 
         self.download = download
         self._on_cancel = on_cancel
-        self._html = ipywidgets.HTML(value=row_html(download))
+        # The words wrap within their own width, so that they never move the button.
+        self._html = ipywidgets.HTML(
+            value=row_html(download), layout={"flex": "1 1 auto", "min_width": "0", "max_width": "60em"}
+        )
         self._button: Any = None
-        self.box = ipywidgets.HBox([self._html], layout={"align_items": "center", "flex_flow": "row wrap"})
+        self.box = ipywidgets.HBox([self._html], layout={"align_items": "center"})
         if button and not download.done:
             self.add_button()
         self._unsubscribe = download.subscribe(self._show)
@@ -187,7 +192,9 @@ class Row:
         if self._button is None and not self.download.done:
             name = name_of(self.download)
             self._button = ipywidgets.Button(
-                description="Cancel", tooltip=f"Cancel the download of {name}", layout={"width": "auto"}
+                description="Cancel",
+                tooltip=f"Cancel the download of {name}",
+                layout={"width": "auto", "flex": "0 0 auto"},
             )
             self._button.on_click(self._clicked)
             self.box.children = (self._html, self._button)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -18,6 +19,7 @@ _DIM = "color: var(--jp-ui-font-color2)"
 _BAD = "color: var(--jp-error-color1)"
 _CELL = "padding: 1px 10px 1px 0; text-align: left; vertical-align: top; overflow-wrap: anywhere"
 _LONGEST_VALUE = 600
+_CODE = re.compile(r"`([^`]+)`")
 
 
 def block(*lines: str, style: str = "", role: str = "") -> str:
@@ -27,6 +29,11 @@ def block(*lines: str, style: str = "", role: str = "") -> str:
     return f'<div class="{_PLAIN}"{named} style="line-height: 1.5; overflow-wrap: anywhere; {style}">{body}</div>'
 
 
+def _words(text: str) -> str:
+    """Return a text for people as HTML, what stands in `backticks` as code."""
+    return _CODE.sub(r"<code>\1</code>", escape(text))
+
+
 def connection(state: PanelState) -> str:
     if not state.asked:
         return block("Asking the server …", style=_DIM)
@@ -34,7 +41,7 @@ def connection(state: PanelState) -> str:
         kind, _, rest = state.server.partition(" at ")
         return block(f"<b>Connected</b> to {escape(kind)} at {escape(rest)}")
     since = f" since {escape(state.trouble_at)}" if state.trouble_at else ""
-    lines = [f'<b style="{_BAD}">No answer{since}</b>: {escape(state.trouble)}']
+    lines = [f'<b style="{_BAD}">No answer{since}</b>: {_words(state.trouble)}']
     if state.models:
         lines.append("What shows is what was known then. The panel goes on asking.")
     return block(*lines, role="status")
@@ -45,7 +52,7 @@ def memory(state: PanelState) -> str:
 
 
 def count(state: PanelState) -> str:
-    return block(escape(ps.count_words(state)), style=f"{_DIM}; padding-left: calc(4.5em + 12px)")
+    return block(escape(ps.count_words(state)), style=_DIM)
 
 
 def reasons(state: PanelState) -> str:
@@ -62,19 +69,19 @@ def messages(state: PanelState) -> str:
     for position, message in enumerate(state.messages):
         colour = _BAD if message.is_error else _DIM if position else ""
         at = f'<span style="{_DIM}">{escape(message.at)}</span> ' if message.at else ""
-        lines.append(f'{at}<span style="{colour}">{escape(message.words)}</span>')
+        lines.append(f'{at}<span style="{colour}">{_words(message.words)}</span>')
     return block(*lines, role="log")
 
 
 def question(words: str) -> str:
-    return block(f"<b>{escape(words)}</b>")
+    return block(f"<b>{escape(words)}</b>", style="margin-right: 10px")
 
 
 def snapshot(state: PanelState) -> str:
     """Return the chosen model's fields, or what to do where there is none."""
     model = state.chosen
     if model is None:
-        return block(escape(ps.empty_words(state)), style=f"{_DIM}; max-width: 48em; padding: 4px 0")
+        return block(_words(ps.empty_words(state)), style=f"{_DIM}; max-width: 48em; padding: 4px 0")
     rows = "".join(
         f'<tr><th scope="row" style="{_CELL}; font-weight: normal; {_DIM}">{escape(name)}</th>'
         f'<td style="{_CELL}">{escape(value)}</td></tr>'
@@ -90,13 +97,14 @@ def snapshot(state: PanelState) -> str:
     return f'<div class="{_PLAIN}" style="line-height: 1.5; overflow-wrap: anywhere">{heading}{table}</div>'
 
 
-# The fields that matter most come first; the rest follows as the server sends it.
+# The fields that matter most come first; the rest follows as the server sends it, its version marks last.
 _FIRST = ("name", "unique", "description", "bytes.readable", "ram.readable", "parameters", "quantization", "provider")
 
 
 def _fields(model: Model) -> list[tuple[str, str]]:
     flat = dict(_flat(model.raw))
-    names = [name for name in _FIRST if name in flat] + [name for name in flat if name not in _FIRST]
+    rest = [name for name in flat if name not in _FIRST]
+    names = [name for name in _FIRST if name in flat] + sorted(rest, key=lambda name: "schema" in name.split("."))
     return [(printable(name, limit=80), printable(flat[name], limit=_LONGEST_VALUE)) for name in names]
 
 
@@ -124,4 +132,4 @@ def _value(text: str) -> str:
 
 
 def summary(lines: Sequence[str]) -> str:
-    return block(*(escape(line) for line in lines))
+    return block(*(_words(line) for line in lines))

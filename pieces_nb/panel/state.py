@@ -266,8 +266,9 @@ def empty_words(state: PanelState) -> str:
 
 def _nobody_there(_state: PanelState) -> str:
     return (
-        "Not connected. Start Pieces OS where this kernel runs: the panel finds it by itself within seconds. "
-        "Another address: %pieces_model connect http://HOST:PORT. Without Pieces OS: %pieces_model connect emulator. "
+        "Not connected. Start Pieces OS where this kernel runs: the panel finds it by itself. "
+        "Another address: `%pieces_model connect http://HOST:PORT`. "
+        "To try things without Pieces OS: `%pieces_model connect emulator`. "
         "After connect, open the panel again."
     )
 
@@ -275,7 +276,7 @@ def _nobody_there(_state: PanelState) -> str:
 def _no_models() -> str:
     return (
         "The server has no models at all. It may still be fetching its list: wait a moment, then Refresh. "
-        "%pieces_model create NAME makes a custom one."
+        "`%pieces_model create NAME` makes a custom one."
     )
 
 
@@ -294,7 +295,7 @@ def _nothing_matches(state: PanelState) -> str:
         case Shows.LOADED:
             return "No model is in memory. Show downloaded ones, choose one, then Load."
         case Shows.CUSTOM:
-            return "No custom models. %pieces_model create NAME makes one."
+            return "No custom models. `%pieces_model create NAME` makes one."
         case _:
             return f"No {state.shows} models. Show all to see what there is."
 

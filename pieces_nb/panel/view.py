@@ -83,20 +83,22 @@ class View:
     # Building --------------------------------------------------------------------------------------------------------
 
     def _build_chooser(self) -> None:
-        text_style, style = _description_styles("4.5em")
-        wide = ipywidgets.Layout(width="auto", margin="2px 0")
+        text_style, style = _description_styles("max-content")
+        beside = ipywidgets.Layout(width="auto", flex="1 1 150px", min_width="0", margin="0 12px 2px 0")
+        # The label above its box: what is narrow keeps the whole width for names.
+        wide = ipywidgets.Layout(width="auto", height="205px", flex_flow="column", align_items="stretch", margin="0")
         self._pattern = _Text(
             description="Filter",
             placeholder="part of a name",
             tooltip="Show the models whose name contains this",
-            layout=wide,
+            layout=beside,
             style=text_style,
         )
         self._shows = _Dropdown(
             description="Show",
             options=[(str(shows), shows) for shows in Shows],
             tooltip="Show the models in this state",
-            layout=wide,
+            layout=beside,
             style=style,
         )
         self._chooser = _Select(
@@ -148,8 +150,12 @@ class View:
         self._rows_place = ipywidgets.VBox([], layout=self._stack)
         self._rows: dict[str, Row] = {}
         left = ipywidgets.VBox(
-            [self._pattern, self._shows, self._chooser, self._count],
-            layout=ipywidgets.Layout(flex="1 1 320px", min_width="0", max_width="560px", margin="0 20px 0 0"),
+            [
+                ipywidgets.HBox([self._pattern, self._shows], layout=self._wrap),
+                self._chooser,
+                self._count,
+            ],
+            layout=ipywidgets.Layout(flex="1 1 320px", min_width="0", max_width="560px", margin="0 20px 4px 0"),
         )
         right = ipywidgets.VBox([self._snapshot], layout=ipywidgets.Layout(flex="2 1 320px", min_width="0"))
         top = ipywidgets.HBox([left, right], layout=ipywidgets.Layout(flex_flow="row wrap", overflow="visible"))
@@ -272,8 +278,8 @@ class FormView:
     def __init__(self, model: Model, send: Send, button: Callable[..., Any]) -> None:
         self.model_id = model.id
         self._before = form.texts(model)
-        self._text_style, self._style = _description_styles("11em")
-        self._layout = ipywidgets.Layout(width="auto", min_width="0", flex="1 1 320px", margin="1px 12px 1px 0")
+        self._text_style, self._style = _description_styles("12em")
+        self._layout = ipywidgets.Layout(width="auto", min_width="0", margin="0")
         self._boxes = {name: self._box(name, text) for name, text in self._before.items()}
         for box in self._boxes.values():
             box.observe(lambda _change: send(events.Edited()), "value")
@@ -282,8 +288,11 @@ class FormView:
         self._apply.on_click(lambda _button: send(events.Applied()))
         self._close = button("Close form", "Close the form; nothing is written")
         self._close.on_click(lambda _button: send(events.FormClosed()))
-        self._fields = ipywidgets.HBox(
-            list(self._boxes.values()), layout=ipywidgets.Layout(flex_flow="row wrap", overflow="visible")
+        self._fields = ipywidgets.GridBox(
+            list(self._boxes.values()),
+            layout=ipywidgets.Layout(
+                grid_template_columns="repeat(auto-fill, minmax(min(100%, 300px), 1fr))", grid_gap="3px 14px"
+            ),
         )
         self._end = ipywidgets.HBox([self._apply, self._close])
         self.box = ipywidgets.VBox(

@@ -20,7 +20,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-import nbformat
 import requests
 
 if TYPE_CHECKING:
@@ -212,12 +211,15 @@ class Lab:
             requests.delete(f"{self._url}/api/kernels/{kernel['id']}", headers=headers, timeout=30)
 
     def write(self, name: str, cells: Sequence[str]) -> None:
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-        notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(notebook, self.root / name)
-
-    def read(self, name: str) -> Any:
-        return nbformat.read(self.root / name, as_version=4)
+        empty = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        notebook = {
+            "cells": [{**empty, "id": f"cell-{number}", "source": cell} for number, cell in enumerate(cells)],
+            "metadata": {"kernelspec": kernel},
+            "nbformat": 4,
+            "nbformat_minor": 5,
+        }
+        (self.root / name).write_text(json.dumps(notebook))
 
     def close(self) -> None:
         self._process.end()
@@ -288,7 +290,7 @@ class NotebookPage:
 
     def set_theme(self, theme: str) -> None:
         self.page.evaluate("theme => jupyterapp.commands.execute('apputils:change-theme', {theme})", theme)
-        self.page.locator(f'body[data-jp-theme-name="{theme}"]').wait_for()
+        self.page.locator(f'body[data-jp-theme-name="{theme}"]').wait_for(state="attached")
 
     def cell(self, index: int) -> Locator:
         return self.page.locator(".jp-NotebookPanel:visible .jp-Notebook .jp-Cell").nth(index)
