@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from pieces_nb import endpoints, fields, resolve, workflows
+from pieces_nb import endpoints, resolve
 from pieces_nb.connection import EMULATOR, VARIABLE, Connection, address_from_environment
 from pieces_nb.errors import CancelNotConfirmed, ModelNotFound, ModelStateError, PiecesError, PiecesUnreachable
 from pieces_nb.history import Entry, History
@@ -204,7 +204,7 @@ class ModelClient:
 
     def usage(self) -> Table:
         """Return what models take, biggest first: name resource size_gb free_with, and the totals below."""
-        from pieces_nb import tables
+        from pieces_nb import tables, workflows
 
         url = self.url
         shares, note = workflows.usage(self.models(), url=url)
@@ -230,7 +230,7 @@ class ModelClient:
         that is all. `tell` hears each step that is to be done, in words, before anything is; `wait` waits for the
         download, by default `Download.wait`. Raises what download and load raise.
         """
-        from pieces_nb import tables
+        from pieces_nb import tables, workflows
 
         seen = self.get(model)
         steps = workflows.plan(seen, load=load, url=self.url)
@@ -243,6 +243,8 @@ class ModelClient:
         return tables.Table.of(tables.plan_frame(steps), caption=f"{_title(seen)} is {seen.state} · {self.server}")
 
     def _carry_out(self, model: Model, *, load: bool, force: bool, wait: Callable[[Download], object] | None) -> Model:
+        from pieces_nb import workflows
+
         if load and not force and not model.loaded:
             workflows.check_could_ever_fit(model, url=self.url)
         if not model.downloaded:
@@ -381,6 +383,8 @@ class ModelClient:
         Raises `ModelStateError` if it is not downloaded, in the cloud, or, without `force`, needs more than is free.
         Source: `POST /model/{model}/load`.
         """
+        from pieces_nb import workflows
+
         seen = self.get(model)
         with self.history.recording("load", seen.title):
             return workflows.load(
@@ -392,6 +396,8 @@ class ModelClient:
 
         Source: `POST /model/{model}/unload`.
         """
+        from pieces_nb import workflows
+
         seen = self.get(model)
         with self.history.recording("unload", seen.title):
             return workflows.unload(self.connection, seen, patience=self.patience)
@@ -401,6 +407,8 @@ class ModelClient:
 
         Source: `POST /models/unload`.
         """
+        from pieces_nb import workflows
+
         loaded = [model for model in self.models() if model.loaded]
         if loaded:
             with self.history.recording("unload", ", ".join(model.title for model in loaded)):
@@ -447,22 +455,30 @@ class ModelClient:
         Raises `ModelStateError` if it is not custom, `BadArguments` for a field or value that cannot be, before
         anything is sent. Source: `POST /model/update`.
         """
+        from pieces_nb import fields
+
         checked = fields.check({**(changes or {}), **named})
         before = self.get(model, beginnings=False)
         return self.update_checked(before, checked)
 
     def update_checked(self, before: Model, checked: Mapping[str, Any]) -> Model:
         """Apply changes that `fields.check` has let pass."""
+        from pieces_nb import workflows
+
         with self.history.recording("update", before.title):
             return workflows.update(self.connection, before, checked)
 
     def create(self, name: str, changes: Mapping[str, Any] | None = None, /, **named: Any) -> Model:
         """Create a custom model and return it. Fields as for `update`. Source: `POST /models/create`."""
+        from pieces_nb import fields
+
         fields.check({"name": name})
         return self.create_checked(name, fields.check({**(changes or {}), **named}))
 
     def create_checked(self, name: str, checked: Mapping[str, Any]) -> Model:
         """Create a custom model with fields that `fields.check` has let pass."""
+        from pieces_nb import fields
+
         with self.history.recording("create", name):
             seeded = fields.seeded(name, checked, now=datetime.now(UTC))
             created = self.connection.call(lambda transport: endpoints.create(transport, seeded))
@@ -480,6 +496,8 @@ class ModelClient:
 
         Source: `POST /models/{model}/delete/cache`.
         """
+        from pieces_nb import workflows
+
         seen = self.get(model, beginnings=False)
         with self.history.recording("delete-cache", seen.title):
             self.check_deletable(seen, files_only=True)

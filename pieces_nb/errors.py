@@ -23,13 +23,12 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from types import TracebackType
 
 from pieces_nb.text import printable
 
 # contextlib's frames stand between ours and the user's wherever a `with` of ours raises.
-_OURS = (str(Path(__file__).parent) + os.sep, contextlib.__file__)
+_OURS = (__file__.removesuffix("errors.py"), contextlib.__file__)
 
 
 class _ShortTraceback(BaseException):

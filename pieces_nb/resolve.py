@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 
@@ -112,6 +111,8 @@ def narrow(
 
 def nearest_names(text: str, models: Sequence[Model]) -> list[str]:
     """Return up to five names like `text`: those that contain it, then those spelled alike."""
+    import difflib  # not at the top: most names are right
+
     wanted = text.strip().casefold()
     titles = {model.title.casefold(): model.title for model in models}
     spellings = titles | {model.unique.casefold(): model.title for model in models if model.unique}
