@@ -100,11 +100,12 @@ class ModelClient:
 
     @property
     def connection(self) -> Connection:
-        if self._wants_emulator and not self._connection.connected:
+        if self._wants_emulator:
             with _emulator_lock:
-                self._connection = Connection(_shared_emulator().url, timeout_s=self.settings.timeout_s)
-                _emulator_users.add(self)
-                self._wants_emulator = False
+                if self._wants_emulator:
+                    self._connection = Connection(_shared_emulator().url, timeout_s=self.settings.timeout_s)
+                    _emulator_users.add(self)
+                    self._wants_emulator = False
         self._connection.timeout_s = self.settings.timeout_s
         return self._connection
 
@@ -235,6 +236,7 @@ class ModelClient:
         seen = self.get(model)
         steps = workflows.plan(seen, load=load, url=self.url)
         if not dry_run:
+            self.check_downloadable(seen)
             for step in steps:
                 if tell is not None and not step.done:
                     tell(step.words)

@@ -121,6 +121,10 @@ class Commands:
         finally:
             self._refreshing.release()
 
+    def _named(self, names: Sequence[str]) -> list[Model]:
+        """Return the models of these names: a wrong one among several stops all before anything is done."""
+        return [self.client.get(name) for name in names]
+
     def _table(self, models: Sequence[Model], *, wide: bool = False, when_empty: str = "") -> Table:
         table = self.client.table(models, wide=wide)
         table.when_empty = when_empty or (
@@ -184,14 +188,15 @@ class Commands:
             case grammar.Progress(models=names, watch=watch):
                 return self._progress(names, watch=watch)
             case grammar.Cancel(models=names, all_models=all_models):
-                canceled = self.client.cancel_all() if all_models else [self.client.cancel(name) for name in names]
+                models = self._named(names)
+                canceled = self.client.cancel_all() if all_models else [self.client.cancel(model) for model in models]
                 return self._table(canceled, when_empty="Nothing was downloading.")
             case _:
                 assert_never(command)
 
     def _download(self, names: Sequence[str], *, wait: bool, timeout_s: float | None) -> Download | Downloads:
         client = self.client
-        models = [client.get(name) for name in names]  # a wrong name among several starts none of them
+        models = self._named(names)
         for model in models:
             client.check_downloadable(model)
         downloads = [client.download(model) for model in models]
@@ -215,7 +220,8 @@ class Commands:
             case grammar.Load(model=name, force=force):
                 return self._table([self.client.load(name, force=force)])
             case grammar.Unload(models=names, all_models=all_models):
-                unloaded = self.client.unload_all() if all_models else [self.client.unload(name) for name in names]
+                models = self._named(names)
+                unloaded = self.client.unload_all() if all_models else [self.client.unload(model) for model in models]
                 return self._table(unloaded, when_empty="Nothing was loaded.")
             case grammar.Ensure():
                 return self.client.ensure(
@@ -278,13 +284,13 @@ def _first_words(downloads: Sequence[Download]) -> None:
     """Give downloads that were joined just now a moment to say where they stand."""
     spoke = threading.Event()
 
-    def look(_download: Download) -> None:
+    def look(_download: Download | None = None) -> None:
         if all(download.done or download.percentage is not None for download in downloads):
             spoke.set()
 
     stops = [download.subscribe(look) for download in downloads]
-    if downloads:
-        spoke.wait(_FIRST_FRAMES_S)
+    look()  # one that stalls is not heard again
+    spoke.wait(_FIRST_FRAMES_S)
     for stop in stops:
         stop()
 
