@@ -460,6 +460,6 @@ class TerminalBars:
         with self._lock:
             bars, self._bars = [*self._bars.values(), self._total], {}
             self._total = None
-        for bar in bars:
+        for bar in reversed(bars):  # the topmost last: tqdm leaves the cursor at the beginning of that line alone
             if bar is not None:
                 bar.close()
