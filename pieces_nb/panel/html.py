@@ -38,7 +38,7 @@ def connection(state: PanelState) -> str:
     if not state.asked:
         return block("Asking the server …", style=_DIM)
     if not state.trouble:
-        kind, _, rest = state.server.partition(" at ")
+        kind, _, rest = printable(state.server, limit=200).partition(" at ")
         return block(f"<b>Connected</b> to {escape(kind)} at {escape(rest)}")
     since = f" since {escape(state.trouble_at)}" if state.trouble_at else ""
     lines = [f'<b style="{_BAD}">No answer{since}</b>: {_words(state.trouble)}']

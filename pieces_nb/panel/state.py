@@ -420,5 +420,5 @@ def summary(state: PanelState) -> list[str]:
     if state.trouble and not state.models:
         return [f"Control panel of pieces_nb: {state.trouble}"]
     known = f", as last known; {state.trouble}" if state.trouble else ""
-    lines = [f"Control panel of pieces_nb · {state.server}", f"{counts_words(state)}{known}"]
+    lines = [f"Control panel of pieces_nb · {printable(state.server, limit=200)}", f"{counts_words(state)}{known}"]
     return [*lines, memory_words(state)] if state.models else [*lines, _no_models()]

@@ -211,7 +211,7 @@ class Lab:
             requests.delete(f"{self._url}/api/kernels/{kernel['id']}", headers=headers, timeout=30)
 
     def write(self, name: str, cells: Sequence[str]) -> None:
-        empty = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
+        empty: dict[str, Any] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
         kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
         notebook = {
             "cells": [{**empty, "id": f"cell-{number}", "source": cell} for number, cell in enumerate(cells)],
