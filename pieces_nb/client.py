@@ -100,6 +100,7 @@ class ModelClient:
 
     @property
     def connection(self) -> Connection:
+        """The way to the server; connects at the first call."""
         if self._wants_emulator:
             with _emulator_lock:
                 if self._wants_emulator:
@@ -118,6 +119,7 @@ class ModelClient:
 
     @property
     def url(self) -> str:
+        """The server's address; connects if need be."""
         return self.connection.found.url
 
     @property
@@ -444,6 +446,7 @@ class ModelClient:
 
     @property
     def patience(self) -> Patience:
+        """How long the calls that follow a model wait for what."""
         from pieces_nb.download_state import Patience
 
         return self._patience or Patience(stall_after_s=self.settings.stall_after_s)

@@ -48,7 +48,6 @@ _SLICE_S = 0.2  # how long at most the thread sleeps or listens before it looks 
 _BUSY_SLICE_S = 0.02  # the same while an answer is under way
 _SHORTEST_S = 0.01  # never spin, not even while the shared budget of updates is spent
 _WAIT_SLICE_S = 0.2  # a wait in slices is one that ■ can end
-_POST_PATIENCE_S = 2.0  # after that the socket is opened, or a cancel sent, though the POST is still unanswered
 _HEARTBEAT_S = 1.0  # a bar is shown anew this often though no frame came: its speed falls
 
 View = Callable[["Download"], None]
@@ -150,6 +149,7 @@ class Download:
 
     @property
     def done(self) -> bool:
+        """Whether it has ended, well or not."""
         return self._state.done
 
     @property
@@ -187,10 +187,12 @@ class Download:
 
     @property
     def speed_bytes_per_s(self) -> float | None:
+        """Over the last ten seconds; None while unknown or stalled."""
         return ds.speed_bytes_per_s(self._state, now=self._clock())
 
     @property
     def time_left_s(self) -> float | None:
+        """At that speed; None while unknown or stalled."""
         return ds.time_left_s(self._state, now=self._clock())
 
     @property
@@ -305,24 +307,34 @@ class Download:
             raise ModelStateError(f"{title} is not downloading: it ended in {self.status}.")
         within_s = self._around.patience.cancel_within_s
         deadline = self._clock() + within_s
-        self._wait_for_start(min(within_s, _POST_PATIENCE_S))
+        self._wait_for_start(min(within_s, self._around.patience.start_answer_s))
         self._inbox.put(ds.CancelAsked())
-        try:
-            endpoints.cancel_download(self._transport, self.model.id)
-        except PiecesServerError as exc:
-            self._inbox.put(ds.CancelRefused())
-            if not self._finished.wait(self._around.patience.poll_soon_s):
-                raise CancelNotConfirmed(f"{title}: the server refused to cancel: {exc.text or exc}") from exc
-        except PiecesError as exc:
-            log.info("cancel of %s: %s; the snapshot decides", title, exc)
+        refusals: list[PiecesServerError] = []
+        # In a thread of its own: the snapshot may confirm it while the call hangs.
+        threading.Thread(
+            target=self._post_cancel, args=(refusals,), name=f"pieces-nb-cancel-{self.model.id[:36]}", daemon=True
+        ).start()
         while not self._finished.wait(self._slice(deadline)):
-            if self._clock() >= deadline:
+            if refusals:
+                self._inbox.put(ds.CancelRefused())
+                if not self._finished.wait(self._around.patience.poll_soon_s):
+                    words = refusals[0].text or str(refusals[0])
+                    raise CancelNotConfirmed(f"{title}: the server refused to cancel: {words}") from refusals[0]
+            elif self._clock() >= deadline:
                 raise CancelNotConfirmed(
                     f"{title}: asked to cancel, but {within_s:g} s later the server still says {self.status}. "
                     "The download may go on; `%pieces_model progress` shows it."
                 )
         if self.status is not DownloadStatus.CANCELED:
             raise CancelNotConfirmed(f"{title}: it ended in {self.status} before the cancel took effect.")
+
+    def _post_cancel(self, refusals: list[PiecesServerError]) -> None:
+        try:
+            endpoints.cancel_download(self._transport, self.model.id)
+        except PiecesServerError as exc:
+            refusals.append(exc)
+        except PiecesError as exc:
+            log.info("cancel of %s: %s; the snapshot decides", self.model.title, exc)
 
     def _wait_for_start(self, most_s: float) -> None:
         """A cancel must not overtake the start. Yet the POST may be answered only when the transfer has ended."""
@@ -375,7 +387,7 @@ class Download:
         at = self._state.connect_at
         if self._line is not None or "socket" in self._pending or at is None or now < at:
             return False
-        return self._started.is_set() or now - self._state.started_at >= _POST_PATIENCE_S
+        return self._started.is_set() or now - self._state.started_at >= self._around.patience.start_answer_s
 
     def _pause_s(self) -> float:
         """How long to listen or sleep: until the next update is due, shortly while an answer is under way."""
@@ -447,6 +459,8 @@ class Download:
         self._state = ds.advance(before, event, now=self._clock())
         if self._state is not before:
             self._throttle.changed()
+        if before.socket_open and not self._state.socket_open:
+            self._drop_line()  # it was silent too long
 
     def _publish_if_due(self) -> None:
         now = self._clock()
@@ -500,22 +514,24 @@ class Download:
         def run() -> None:
             try:
                 function()
+            except Exception as exc:  # the top of the thread: what broke is an answer that did not come
+                log.exception("a call of a download broke")
+                words = f"pieces_nb itself failed: {exc!r}"
+                self._inbox.put(ds.SocketLost(words) if kind == "socket" else ds.NoAnswer(words))
             finally:
                 self._inbox.put(_Answered(kind))
 
         threading.Thread(target=run, name=f"pieces-nb-{kind}-{self.model.id[:36]}", daemon=True).start()
 
     def _post_start(self) -> None:
-        asked_at = self._clock()
         try:
-            model = endpoints.download(self._transport, self.model.id)
+            endpoints.download(self._transport, self.model.id)
         except PiecesServerError as exc:
             self._inbox.put(ds.StartRefused(exc.text or str(exc)))
         except PiecesError as exc:
             log.info("start of %s: %s; the snapshot decides", self.model.title, exc)
         else:
-            if model is not None and model.id == self.model.id:
-                self._inbox.put(ds.SnapshotSeen(model, asked_at))
+            self._inbox.put(ds.StartAnswered())
         finally:
             self._started.set()
 
@@ -530,12 +546,7 @@ class Download:
         except PiecesError as exc:
             self._inbox.put(ds.NoAnswer(str(exc)))
         else:
-            self._inbox.put(self._checked(model, asked_at))
-
-    def _checked(self, model: Model, asked_at: float) -> ds.Event:
-        if model.id == self.model.id:
-            return ds.SnapshotSeen(model, asked_at)
-        return ds.NoAnswer(f"the server answered about another model ({printable(model.id, limit=60)!r})")
+            self._inbox.put(ds.SnapshotSeen(model, asked_at))
 
     def _look_elsewhere(self, exc: PiecesUnreachable, asked_at: float) -> None:
         """The address was found, not given: Pieces OS may have been started again on another port."""
@@ -545,7 +556,7 @@ class Download:
             return
         transport, model = found
         self._inbox.put(_Moved(transport))
-        self._inbox.put(self._checked(model, asked_at))
+        self._inbox.put(ds.SnapshotSeen(model, asked_at))
 
     def _open_socket(self) -> None:
         line = self._opening
@@ -603,6 +614,7 @@ class Downloads(Sequence[Download]):
 
     @property
     def done(self) -> bool:
+        """Whether all have ended."""
         return all(download.done for download in self._downloads)
 
     @property
@@ -654,6 +666,7 @@ class Downloads(Sequence[Download]):
             raise first
 
     def close(self) -> None:
+        """Stop following them; they go on."""
         for download in self._downloads:
             download.close()
 

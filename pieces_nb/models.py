@@ -69,10 +69,12 @@ class Model:
 
     @property
     def id(self) -> str:
+        """The wire's `id`, a UUID."""
         return _text(self.raw.get("id"))
 
     @property
     def name(self) -> str:
+        """The name that people see."""
         return _text(self.raw.get("name"))
 
     @property
@@ -96,26 +98,32 @@ class Model:
 
     @property
     def cloud(self) -> bool:
+        """Whether it runs at a provider."""
         return self.raw.get("cloud") is True
 
     @property
     def custom(self) -> bool:
+        """Whether somebody here made it."""
         return self.raw.get("custom") is True
 
     @property
     def downloaded(self) -> bool:
+        """Whether its files are here."""
         return self.raw.get("downloaded") is True
 
     @property
     def downloading(self) -> bool:
+        """Whether its files are on their way."""
         return self.raw.get("downloading") is True
 
     @property
     def loaded(self) -> bool:
+        """Whether it is in memory."""
         return self.raw.get("loaded") is True
 
     @property
     def state(self) -> ModelState:
+        """All of that in one word."""
         if self.cloud:
             return ModelState.CLOUD
         if self.loaded:
@@ -141,18 +149,22 @@ class Model:
 
     @property
     def quantization(self) -> str:
+        """Such as `q4_K_S`."""
         return _text(self.raw.get("quantization"))
 
     @property
     def provider(self) -> str:
+        """Such as `META`."""
         return _text(self.raw.get("provider"))
 
     @property
     def description(self) -> str:
+        """What its maker says about it."""
         return _text(self.raw.get("description"))
 
     @property
     def created(self) -> datetime | None:
+        """When it was registered; with a time zone."""
         stamp = self.raw.get("created")
         text = _text(stamp.get("value")) if isinstance(stamp, Mapping) else ""
         try:
@@ -195,6 +207,7 @@ class DownloadStatus(StrEnum):
 
     @property
     def is_terminal(self) -> bool:
+        """Whether a download in it has ended."""
         return self in _TERMINAL
 
 
