@@ -81,7 +81,7 @@ def _column(name: str, series: pd.Series[Any]) -> Column:
     if pd.api.types.is_numeric_dtype(series.dtype):
         decimals = _decimals(values)
         return Column(name, ["" if pd.isna(value) else f"{value:.{decimals}f}" for value in values], number=True)
-    return Column(printable(name), [_cell(value) for value in values], whole=name == _COMMANDS)
+    return Column(printable(name), [_cell(value) for value in values], whole=name in (_COMMANDS, "id"))
 
 
 def _decimals(values: Sequence[float]) -> int:
