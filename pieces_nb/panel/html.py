@@ -74,7 +74,7 @@ def messages(state: PanelState) -> str:
 
 
 def question(words: str) -> str:
-    return block(f"<b>{escape(words)}</b>", style="margin-right: 10px")
+    return block(f"<b>{escape(printable(words))}</b>", style="margin-right: 10px")
 
 
 def snapshot(state: PanelState) -> str:

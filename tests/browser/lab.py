@@ -151,9 +151,11 @@ class EmulatorProcess:
         models: list[dict[str, Any]] = requests.get(f"{self.url}/models", timeout=10).json()["iterable"]
         return next(model for model in models if model["name"].startswith(name))
 
-    def post(self, path: str) -> None:
-        """Do something as another program would."""
-        requests.post(f"{self.url}{path}", timeout=10).raise_for_status()
+    def create(self, name: str, **fields: Any) -> None:
+        """Create a custom model as another program would."""
+        needed = {"version": "1", "created": {"value": "2025-01-01T00:00:00.000Z"}, "cloud": False, "custom": True}
+        seeded = {**needed, "type": "BALANCED", "usage": "CODE_CONVERSATION", "name": name, **fields}
+        requests.post(f"{self.url}/models/create", json=seeded, timeout=10).raise_for_status()
 
 
 class Lab:
@@ -283,9 +285,9 @@ class NotebookPage:
         self.command("notebook:interrupt-kernel")
 
     def restart_kernel(self) -> None:
-        self.command("notebook:restart-kernel")
-        self.page.locator(".jp-Dialog").get_by_role("button", name="Restart").click()
-        self.page.locator(".jp-Dialog").wait_for(state="detached")
+        self.page.evaluate("() => { window.restarted = jupyterapp.commands.execute('notebook:restart-kernel'); }")
+        self.page.locator(".jp-Dialog .jp-mod-accept").click()
+        self.page.evaluate("() => window.restarted")
         self.wait_for_kernel()
 
     def set_theme(self, theme: str) -> None:

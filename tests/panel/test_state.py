@@ -43,7 +43,7 @@ def chosen(model: Model, **changes: Any) -> PanelState:
     ],
 )
 def test_each_button_can_be_clicked_in_the_states_where_it_can_work(
-    flags: dict[str, bool], possible: set[Action]
+    flags: dict[str, Any], possible: set[Action]
 ) -> None:
     state = chosen(model(**flags))
 
