@@ -47,19 +47,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(namespace: argparse.Namespace) -> int:
     """Serve until SIGTERM (0) or Ctrl-C (130); 1 if it cannot start."""
-    stop = threading.Event()
     try:
-        recording = replay.read(namespace.replay).faster(namespace.replay_speed) if namespace.replay else None
+        return serve(namespace)
     except EmulatorError as error:
         print(error, file=sys.stderr)
         return 1
+
+
+def serve(namespace: argparse.Namespace) -> int:
+    """Do the same, but raise EmulatorError."""
+    stop = threading.Event()
     emulator = Emulator(
         home=namespace.home,
         port=namespace.port,
         rate_bytes_per_s=None if math.isinf(namespace.rate) else namespace.rate,
         switches=_from_fields(Switches, namespace),
         faults=_from_fields(Faults, namespace),
-        recording=recording,
+        recording=replay.read(namespace.replay).faster(namespace.replay_speed) if namespace.replay else None,
     )
     try:
         with _on_sigterm(stop.set), emulator:
@@ -68,9 +72,6 @@ def run(namespace: argparse.Namespace) -> int:
             while not stop.wait(_WAIT_S):
                 if not emulator.running:
                     raise EmulatorError("The emulator has stopped by itself.")
-    except EmulatorError as error:
-        print(error, file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         return 130
     return 0

@@ -18,7 +18,7 @@ from pieces_nb.magics import grammar
 from pieces_nb.magics.commands import Commands, Settings
 from pieces_nb.terminal import ends, output
 from pieces_nb.terminal.verbs import Trace
-from pieces_nb.terminal.words import PROG, in_terminal
+from pieces_nb.terminal.words import PROG, fold, in_terminal
 from pieces_nb.text import format_bytes
 
 _BEGUN_WITHIN_S = 5.0  # how long --no-wait waits for a sign that the server has begun
@@ -62,13 +62,13 @@ def _confirm(question: str) -> bool:
 
 def _as_text(commands: Commands, command: grammar.Command) -> None:
     said, value = _run_quietly(commands, command)
-    from pieces_nb.terminal import tables
-
     width = output.width()
     if isinstance(command, grammar.Connect):
         said = [*said, "The next call looks anew: name this server with --url or in PIECES_OS_URL."]
-    parts = [tables.fold(in_terminal(line), width) for line in said]
+    parts = [fold(in_terminal(line), width) for line in said]
     if value is not None:
+        from pieces_nb.terminal import tables  # brings pandas, which the value has brought already
+
         parts.append(tables.text_of(value, width=width))
     output.write("\n".join(parts))
 

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from pieces_nb import __version__
-from pieces_nb.errors import BadArguments
+from pieces_nb.errors import BadArguments, PiecesError
 from pieces_nb.magics import grammar
 from pieces_nb.terminal import ends, output
 from pieces_nb.terminal.verbs import EXTRA
@@ -88,7 +88,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _emulator(arguments: Sequence[str]) -> int:
-    from pieces_nb.emulator import cli
+    from pieces_nb.emulator import EmulatorError, cli
 
     parser = _Parser(
         prog=f"{PROG} emulator", usage="%(prog)s [OPTION …]", description="A stand-in for Pieces OS, until Ctrl-C."
@@ -98,7 +98,10 @@ def _emulator(arguments: Sequence[str]) -> int:
         given = parser.parse_args(arguments)
     except SystemExit:  # its help is printed
         return 0
-    return cli.run(given)
+    try:
+        return cli.serve(given)
+    except EmulatorError as exc:
+        raise PiecesError(str(exc)) from exc
 
 
 # Ends ----------------------------------------------------------------------------------------------------------------

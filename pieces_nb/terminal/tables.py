@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import textwrap
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from pieces_nb.terminal.text_table import Column, lines
-from pieces_nb.terminal.words import in_terminal
+from pieces_nb.terminal.words import command_in_terminal, fold, in_terminal
 from pieces_nb.text import printable
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def text_of(table: Table, *, width: int) -> str:
 def _frame(table: Table) -> pd.DataFrame:
     frame = pd.DataFrame(table)
     if _COMMANDS in frame.columns:
-        frame = frame.assign(**{_COMMANDS: frame[_COMMANDS].map(in_terminal)})
+        frame = frame.assign(**{_COMMANDS: frame[_COMMANDS].map(command_in_terminal)})
     return frame
 
 
@@ -107,22 +106,6 @@ def _cell(value: object) -> str:
         case None:
             return ""
     return printable(str(value), limit=_CELL_LIMIT)
-
-
-def fold(text: str, width: int) -> str:
-    """Return a text of several words or clauses as lines of at most `width`, broken between clauses if that will do."""
-    if len(text) <= width:
-        return text
-    folded = [""]
-    for clause in text.split(" · "):
-        joined = f"{folded[-1]} · {clause}" if folded[-1] else clause
-        if len(joined) <= width:
-            folded[-1] = joined
-        else:
-            folded.append(clause)
-    kept = [line for line in folded if line]
-    wrapped = [textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) for line in kept]
-    return "\n".join(line for block in wrapped for line in block)
 
 
 # JSON ----------------------------------------------------------------------------------------------------------------

@@ -8,12 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
+from pieces_nb import ModelClient
 from pieces_nb.emulator import Emulator, Faults
 from tests.terminal.conftest import DEADLINE_S, Outcome, finish, start
 
@@ -188,6 +189,13 @@ def _model(emulator: Emulator, name: str) -> dict[str, Any]:
     return found
 
 
+def _until(holds: Callable[[], bool]) -> None:
+    """Ask until it holds; fail at the deadline."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not holds():
+        assert time.monotonic() < deadline
+
+
 def seen_json(seen: Outcome) -> Any:
     return json.loads(seen.out)
 
@@ -218,6 +226,51 @@ def test_ctrl_c_without_a_terminal_is_one_line_too(emulator: Emulator) -> None:
     seen = finish(process)
 
     assert (seen.code, seen.out, seen.err) == (130, "", "pieces-nb: interrupted\n")
+
+
+def test_ctrl_c_in_a_script_leaves_an_object_with_how_far_it_is(emulator: Emulator) -> None:
+    emulator.faults = Faults(stall_at=50)
+
+    process = start("download", "phi-2", "--json")
+    with ModelClient(emulator.url) as client:
+        _until(lambda: client.get("phi-2").downloading)
+        followed = client.progress("phi-2")[0]
+        _until(lambda: (followed.percentage or 0) >= 50)
+    process.send_signal(signal.SIGINT)
+    seen = finish(process)
+
+    assert (seen.code, seen.err) == (130, "")
+    assert seen_json(seen)["error"]["type"] == "StoppedWaiting"
+
+
+def test_no_wait_returns_though_the_download_stands_still(emulator: Emulator) -> None:
+    emulator.faults = Faults(stall_at=0)
+
+    seen = finish(start("download", "phi-2", "--no-wait"))
+
+    assert (seen.code, seen.err) == (0, "")
+    assert _model(emulator, "phi-2")["downloading"] is True
+
+
+def test_the_emulator_of_the_command_line_says_where_it_listens_and_ends_on_ctrl_c() -> None:
+    process = start("emulator")
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    listed = finish(start("list", "--json", "--url", line.split()[-1]))
+    process.send_signal(signal.SIGINT)
+    seen = finish(process)
+
+    assert line.startswith("Emulator listening on http://127.0.0.1:")
+    assert len(seen_json(listed)) == 13
+    assert (seen.code, seen.err) == (130, "")
+
+
+def test_an_emulator_that_cannot_start_is_one_line(emulator: Emulator) -> None:
+    seen = finish(start("emulator", "--port", str(emulator.port)))
+
+    assert seen.code == 1
+    assert seen.err.startswith("pieces-nb: ")
+    assert len(seen.err.splitlines()) == 1
 
 
 @pytest.mark.usefixtures("emulator")

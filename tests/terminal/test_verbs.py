@@ -282,6 +282,7 @@ def test_a_person_is_asked_before_something_is_deleted(
         (["panel"], "needs a notebook"),
         (["history"], "in one session"),
         (["lst"], "Did you mean list?"),
+        (["%pieces_model"], "There is no command '%pieces_model'"),
         (["list", "--jsn"], "did you mean --json?"),
         (["list", "a", "b"], "takes only one PATTERN"),
         (["download"], "needs a MODEL"),
