@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -21,6 +22,7 @@ from pieces_nb.downloads import Download, Downloads
 from pieces_nb.errors import PiecesError, StoppedWaiting, WaitTimeout
 from pieces_nb.models import DownloadStatus
 from pieces_nb.text import clock, format_bytes, format_duration, format_percentage, printable
+from pieces_nb.throttle import TOTAL_INTERVAL_S
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -254,11 +256,12 @@ class LiveBlock:
 
         self._downloads = list(downloads)
         self._handle: Any = None
-        self._lock = threading.Lock()  # guards _ended and the one writer of _total at a time
+        self._lock = threading.Lock()  # guards _ended, _total_at and the one writer of _total at a time
         self._ended = False
         self._rows = [Row(download, button=not waiting) for download in self._downloads]
         self._hint = ipywidgets.HTML(value=_hint_html(WAITING_HINT)) if waiting else None
         self._total = ipywidgets.HTML(value="") if len(self._downloads) > 1 else None
+        self._total_at = float("-inf")
         extra = [widget for widget in (self._total, self._hint) if widget is not None]
         self.box = ipywidgets.VBox([*(row.box for row in self._rows), *extra])
 
@@ -280,10 +283,13 @@ class LiveBlock:
         for download in self._downloads:
             download.subscribe(self._moved)
 
-    def _moved(self, _download: Download) -> None:
+    def _moved(self, download: Download) -> None:
         if self._total is not None:
             with self._lock:
-                self._total.value = _line_html(total_words(self._downloads))
+                now = time.monotonic()
+                if download.done or now - self._total_at >= TOTAL_INTERVAL_S:
+                    self._total_at = now
+                    self._total.value = _line_html(total_words(self._downloads))
         if all(download.done for download in self._downloads):
             self._end()
 

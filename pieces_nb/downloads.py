@@ -380,7 +380,7 @@ class Download:
             self._opening = endpoints.open_progress(self._transport, self.model.id)
             self._call("socket", self._open_socket)
         self._listen()
-        self._read_inbox(block_s=0.0 if self._line is not None else self._pause_s())
+        self._read_inbox(block_s=self._rest_s() if self._line is not None else self._pause_s())
         self._publish_if_due()
 
     def _wants_socket(self, now: float) -> bool:
@@ -396,6 +396,11 @@ class Download:
         now = self._clock()
         pause_s = min(_SLICE_S, self._state.ask_at - now, self._throttle.wait_s(now, otherwise=_SLICE_S))
         return max(_SHORTEST_S, pause_s)
+
+    def _rest_s(self) -> float:
+        """How long to leave frames unread; no time while an answer is under way or a question due."""
+        now = self._clock()
+        return 0.0 if self._pending else max(0.0, min(self._throttle.rest_s(now), self._state.ask_at - now))
 
     def _listen(self) -> None:
         """Read what the socket has, at most until the next update is due.

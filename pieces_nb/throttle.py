@@ -8,7 +8,8 @@ from __future__ import annotations
 import threading
 
 INTERVAL_S = 0.1
-MOST_PER_S = 50.0
+MOST_PER_S = 45.0  # of the bars; what is left to 50 is for the line with their total
+TOTAL_INTERVAL_S = 0.25
 
 
 class UpdateBudget:
@@ -34,6 +35,14 @@ class UpdateBudget:
     def interval_s(self) -> float:
         """The time between two updates of one bar: the more bars run, the longer."""
         return max(self._interval_s, self._running / self._most_per_s)
+
+    @property
+    def rest_s(self) -> float:
+        """How long a bar's news may lie unread: no time while few bars run, a part of the wait for its next turn then.
+
+        A hundred threads that wake for every frame cost more than all that is shown.
+        """
+        return (self.interval_s - self._interval_s) / 4
 
     def take(self, now: float) -> bool:
         """Spend one update, if there is one to spend."""
@@ -67,6 +76,10 @@ class Throttle:
         self._waiting = False
         self._next_at = now + self._budget.interval_s
         return True
+
+    def rest_s(self, now: float) -> float:
+        """Return how long not to look for news: there is a turn for them no sooner."""
+        return min(self._budget.rest_s, self.wait_s(now, otherwise=self._budget.rest_s))
 
     def wait_s(self, now: float, *, otherwise: float) -> float:
         """Return how long until there may be a turn; `otherwise` while there is nothing to show."""
