@@ -1,4 +1,4 @@
-"""A small emulator for each test, a client of it, and a look at what was sent."""
+"""What tests share: a small emulator, a client of it, a look at what was sent, and a shell without a front end."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
+from traitlets.config import Config
 
 from pieces_nb import ModelClient
 from pieces_nb.download_state import Patience
@@ -63,3 +65,20 @@ def posts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIECES_OS_URL", raising=False)
     monkeypatch.delenv("PIECES_NB_DEBUG", raising=False)
+
+
+@pytest.fixture
+def shell() -> Iterator[InteractiveShell]:
+    """An IPython in this process, the one that `get_ipython()` gives."""
+    InteractiveShell.clear_instance()
+    settings = Config()
+    settings.HistoryManager.enabled = False
+    settings.IPCompleter.use_jedi = False
+    settings.InteractiveShell.colors = "nocolor"
+    yield InteractiveShell.instance(config=settings)
+    InteractiveShell.clear_instance()
+
+
+def run(shell: InteractiveShell, cell: str) -> Any:
+    """IPython's ExecutionResult of a cell: `success`, `result`, `error_in_exec`."""
+    return shell.run_cell(cell)  # type: ignore[no-untyped-call] # IPython leaves it untyped

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from traitlets.config import Config
 
 import pieces_nb
 from pieces_nb import ModelClient, errors
 from pieces_nb.errors import ModelStateError, PiecesError, PiecesUnreachable, StoppedWaiting
+from tests.unit.conftest import run
 
 TREE: dict[str, tuple[type[BaseException], ...]] = {
     "PiecesError": (Exception,),
@@ -32,26 +32,6 @@ TREE: dict[str, tuple[type[BaseException], ...]] = {
     "StoppedWaiting": (KeyboardInterrupt,),
 }
 NOBODY = "http://127.0.0.1:9"  # the discard port
-
-
-@pytest.fixture(autouse=True)
-def _everything_short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PIECES_NB_DEBUG", raising=False)
-
-
-@pytest.fixture
-def shell() -> Iterator[InteractiveShell]:
-    InteractiveShell.clear_instance()
-    settings = Config()
-    settings.HistoryManager.enabled = False
-    settings.InteractiveShell.colors = "nocolor"
-    yield InteractiveShell.instance(config=settings)
-    InteractiveShell.clear_instance()
-
-
-def run(shell: InteractiveShell, cell: str) -> Any:
-    """The exception of a cell, None if it went well."""
-    return shell.run_cell(cell, silent=True).error_in_exec  # type: ignore[no-untyped-call] # IPython leaves it untyped
 
 
 def rendered(exc: Any) -> list[str]:
@@ -118,7 +98,7 @@ def test_without_ipython_it_is_one_line() -> None:
 def test_through_python_the_users_frames_stay_and_ours_are_dropped(shell: InteractiveShell) -> None:
     shell.user_ns["client"] = ModelClient(NOBODY)
     run(shell, "def my_function():\n    return client.models()")
-    text = "\n".join(rendered(run(shell, "my_function()")))
+    text = "\n".join(rendered(run(shell, "my_function()").error_in_exec))
     assert "my_function()" in text
     assert "return client.models()" in text
     assert "PiecesUnreachable: Nothing answers at 127.0.0.1:9" in text
@@ -129,14 +109,14 @@ def test_through_python_the_users_frames_stay_and_ours_are_dropped(shell: Intera
 def test_no_frame_of_contextlib_stands_between(shell: InteractiveShell) -> None:
     shell.user_ns["client"] = ModelClient(NOBODY)
     for cell in ("client.models()", "with client.loaded('phi-2'):\n    pass"):
-        text = "\n".join(rendered(run(shell, cell)))
+        text = "\n".join(rendered(run(shell, cell).error_in_exec))
         assert "contextlib" not in text
         assert cell.splitlines()[0] in text
 
 
 def test_the_chain_of_causes_is_not_shown_but_kept(shell: InteractiveShell) -> None:
     shell.user_ns["client"] = ModelClient(NOBODY)
-    error = run(shell, "client.models()")
+    error = run(shell, "client.models()").error_in_exec
     cause, context = error.__cause__, error.__context__
     text = "\n".join(rendered(error))
     assert "During handling" not in text
@@ -147,14 +127,14 @@ def test_the_chain_of_causes_is_not_shown_but_kept(shell: InteractiveShell) -> N
 
 def test_the_users_own_error_inside_a_block_of_ours_is_shown_whole(shell: InteractiveShell) -> None:
     shell.user_ns["client"] = ModelClient(NOBODY)
-    error = run(shell, "with client:\n    1 / 0")
+    error = run(shell, "with client:\n    1 / 0").error_in_exec
     assert isinstance(error, ZeroDivisionError)
     assert not hasattr(error, "_render_traceback_")
 
 
 def test_rendering_leaves_the_traceback_as_it_was(shell: InteractiveShell) -> None:
     shell.user_ns["client"] = ModelClient(NOBODY)
-    error = run(shell, "client.models()")
+    error = run(shell, "client.models()").error_in_exec
     before = error.__traceback__
     rendered(error)
     assert error.__traceback__ is before
