@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pieces_nb import ModelClient, trace
@@ -100,6 +100,7 @@ def test_a_server_elsewhere_is_not_named() -> None:
     )
 
 
+@settings(max_examples=30)
 @given(
     st.recursive(st.text() | st.none() | st.floats(allow_nan=False), lambda inner: st.dictionaries(st.text(), inner))
 )
