@@ -9,6 +9,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 _GAP = 2
 _MOST_CELLS = 60  # of a text that others have to stand beside
@@ -25,7 +26,7 @@ class Column:
     number: bool = False
     whole: bool = False
 
-    @property
+    @cached_property
     def natural(self) -> int:
         return max(map(cells_of, (self.name, *self.cells)))
 
