@@ -130,7 +130,7 @@ def row_html(download: Download) -> str:
     return (
         '<div class="tex2jax_ignore mathjax_ignore" '
         'style="display: flex; flex-wrap: wrap; align-items: center; gap: 0 10px; line-height: 1.5">'
-        f'<span style="flex: 0 1 12em; overflow-wrap: anywhere">{name}</span>'
+        f'<span style="flex: 0 1 15em; overflow-wrap: anywhere">{name}</span>'
         f'<progress max="100"{value} aria-label="download of {name}" '
         'style="flex: 0 0 10em; height: 1em; accent-color: var(--jp-brand-color1)"></progress>'
         '<span style="flex: 1 1 16em; font-variant-numeric: tabular-nums; overflow-wrap: anywhere">'

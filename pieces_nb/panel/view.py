@@ -84,7 +84,7 @@ class View:
 
     def _build_chooser(self) -> None:
         text_style, style = _description_styles("max-content")
-        beside = ipywidgets.Layout(width="auto", flex="1 1 150px", min_width="0", margin="0 12px 2px 0")
+        beside = ipywidgets.Layout(width="auto", flex="1 1 150px", min_width="0", margin="2px 0")
         # The label above its box: what is narrow keeps the whole width for names.
         wide = ipywidgets.Layout(width="auto", height="205px", flex_flow="column", align_items="stretch", margin="0")
         self._pattern = _Text(
@@ -151,7 +151,10 @@ class View:
         self._rows: dict[str, Row] = {}
         left = ipywidgets.VBox(
             [
-                ipywidgets.HBox([self._pattern, self._shows], layout=self._wrap),
+                ipywidgets.HBox(
+                    [self._pattern, self._shows],
+                    layout=ipywidgets.Layout(flex_flow="row wrap", grid_gap="0 16px", overflow="visible"),
+                ),
                 self._chooser,
                 self._count,
             ],

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -38,6 +39,12 @@ _KERNEL_IS_IDLE = """() => {
     const context = window.jupyterapp?.shell.currentWidget?.sessionContext;
     const kernel = context?.session?.kernel;
     return context?.isReady && kernel?.connectionStatus === "connected" && kernel.status === "idle";
+}"""
+
+_KERNEL_STATE = """() => {
+    const widget = window.jupyterapp?.shell.currentWidget, context = widget?.sessionContext;
+    const kernel = context?.session?.kernel;
+    return [widget?.title.label, context?.isReady, kernel?.connectionStatus, kernel?.status].map(String).join(" ");
 }"""
 
 
@@ -208,9 +215,10 @@ class Lab:
         return f"{self._url}/lab/tree/{name}?token={self._token}&reset"
 
     def shut_kernels_down(self) -> None:
+        """End the sessions, and with them their kernels."""
         headers = {"Authorization": f"token {self._token}"}
-        for kernel in requests.get(f"{self._url}/api/kernels", headers=headers, timeout=10).json():
-            requests.delete(f"{self._url}/api/kernels/{kernel['id']}", headers=headers, timeout=30)
+        for session in requests.get(f"{self._url}/api/sessions", headers=headers, timeout=10).json():
+            requests.delete(f"{self._url}/api/sessions/{session['id']}", headers=headers, timeout=30)
 
     def write(self, name: str, cells: Sequence[str]) -> None:
         empty: dict[str, Any] = {"cell_type": "code", "execution_count": None, "metadata": {}, "outputs": []}
@@ -243,6 +251,7 @@ class NotebookPage:
         self.dialogs: list[str] = []
         self.page.on("dialog", self._on_dialog)
         self._address = lab.address_of(name)
+        self._deadline_s = deadline_s
         self.open()
 
     def _on_dialog(self, dialog: Any) -> None:
@@ -252,17 +261,29 @@ class NotebookPage:
         dialog.accept()
 
     def open(self) -> None:
-        self.page.goto(self._address)
-        self.wait_for_kernel()
+        # Opening is not what is tested: JupyterLab gets a second chance.
+        try:
+            self.page.goto(self._address)
+            self.wait_for_kernel(within_s=self._deadline_s / 2)
+        except AssertionError:
+            self.page.goto(self._address)
+            self.wait_for_kernel()
 
     def reload(self) -> None:
         """Load the page anew; the kernel lives on."""
         self.page.reload()
         self.wait_for_kernel()
 
-    def wait_for_kernel(self) -> None:
+    def wait_for_kernel(self, *, within_s: float | None = None) -> None:
         """Wait until the kernel is idle and has said so itself; an indicator alone shows idle too early."""
-        self.page.wait_for_function(_KERNEL_IS_IDLE)
+        from playwright.sync_api import TimeoutError as PlaywrightTimeout
+
+        try:
+            self.page.wait_for_function(_KERNEL_IS_IDLE, timeout=(within_s or self._deadline_s) * 1000)
+        except PlaywrightTimeout as exc:
+            picture = Path(tempfile.gettempdir()) / f"{self.name}.png"
+            self.page.screenshot(path=picture)
+            raise AssertionError(f"no idle kernel: {self.page.evaluate(_KERNEL_STATE)}; see {picture}") from exc
         self.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestKernelInfo()")
 
     def command(self, name: str, **arguments: Any) -> None:

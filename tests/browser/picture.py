@@ -1,0 +1,88 @@
+"""`python -m tests.browser.picture`: makes the pictures that the README and the notebooks show.
+
+`notebooks/panel.png` is the control panel with a loaded model and two downloads under way, `notebooks/download.png` a
+cell that waits for one. They are photographs of JupyterLab, not drawings.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+from tests.browser.lab import EmulatorProcess, Lab, NotebookPage, launch, until, why_no_browser
+from tests.browser.panels import PanelOnPage, wait_for_movement
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+_SIZE = {"width": 1240, "height": 900}
+
+
+def _open(browser: Browser, lab: Lab, name: str, cells: list[str]) -> NotebookPage:
+    context = browser.new_context(viewport=_SIZE)  # type: ignore[arg-type]  # a TypedDict of the library's own
+    lab.write(name, cells)
+    notebook = NotebookPage(context, lab, name)
+    notebook.command("application:toggle-left-area")
+    return notebook
+
+
+def panel(browser: Browser, lab: Lab, emulator: EmulatorProcess) -> None:
+    connect = f"%load_ext pieces_nb\n%pieces_model connect {emulator.url}"
+    notebook = _open(browser, lab, "panel.ipynb", [connect, "%pieces_model panel"])
+    notebook.run_all()
+    opened = PanelOnPage(notebook.output(1))
+    opened.choose("Llama 3.2 1B")
+    opened.click("Download")
+    opened.says(re.compile(r"Llama 3\.2 1B \(emulated\): COMPLETED"))
+    opened.click("Load")
+    opened.says(re.compile(r"loaded in"))
+    for name in ("Mistral 7B", "Phi-2"):
+        opened.choose(name)
+        opened.click("Download")
+        opened.row_cancel(f"{name} (emulated)").wait_for()
+    until(lambda: _percentages(opened) >= 30, what="the bars stand well inside")
+    notebook.cell(1).screenshot(path=NOTEBOOKS / "panel.png")
+
+
+def _percentages(opened: PanelOnPage) -> float:
+    bars = opened.output.locator("progress[value]").evaluate_all("bars => bars.map(bar => bar.value)")
+    return float(min(bars, default=0)) if len(bars) == 2 else 0.0
+
+
+def download(browser: Browser, lab: Lab, emulator: EmulatorProcess) -> None:
+    connect = f"%load_ext pieces_nb\n%pieces_model connect {emulator.url}"
+    notebook = _open(browser, lab, "download.ipynb", [connect, "%pieces_model download gemma"])
+    notebook.run_all()
+    wait_for_movement(notebook.output(1))
+    until(lambda: _value(notebook) >= 40, what="the bar stands well inside")
+    notebook.cell(1).screenshot(path=NOTEBOOKS / "download.png")
+
+
+def _value(notebook: NotebookPage) -> float:
+    bars = notebook.output(1).locator("progress[value]").evaluate_all("bars => bars.map(bar => bar.value)")
+    return float(bars[0]) if bars else 0.0
+
+
+def main() -> None:
+    reason = why_no_browser()
+    if reason:
+        raise SystemExit(f"No pictures: {reason}.")
+    with tempfile.TemporaryDirectory() as folder:
+        lab = Lab(Path(folder) / "lab")
+        emulator = EmulatorProcess(Path(folder), rate_bytes_per_s=5e6)
+        try:
+            emulator.start()
+            lab.wait_until_ready()
+            with sync_playwright() as playwright:
+                browser = launch(playwright)
+                panel(browser, lab, emulator)
+                download(browser, lab, emulator)
+                browser.close()
+        finally:
+            lab.close()
+            emulator.close()
+
+
+if __name__ == "__main__":
+    main()
