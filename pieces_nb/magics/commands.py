@@ -159,7 +159,7 @@ class Commands:
         loaded = [model for model in models if model.loaded]
         words = [
             self.client.server,
-            f"{len(models)} models",
+            "1 model" if len(models) == 1 else f"{len(models)} models",
             f"{sum(model.downloaded for model in models)} downloaded",
             f"{len(loaded)} loaded" + (f" ({_sum_bytes(loaded)})" if loaded else ""),
             f"{sum(model.downloading for model in models)} downloading",
