@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import pytest
 import pieces_nb
 
 PACKAGE = Path(pieces_nb.__file__).parent
+README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
 
 # From the ground up. A module imports what stands before it; a package counts as one.
 ORDER = (
@@ -144,6 +146,17 @@ def test_imports_go_only_downwards() -> None:
         and (one.module, one.function, target) not in UPWARDS
     ]
     assert wrong == []
+
+
+def test_the_readmes_table_of_modules_is_the_order_that_holds() -> None:
+    section = README.partition("## How it is built")[2].partition("\n## ")[0]
+    rows = [re.findall(r"`(\w+)`", line.split("|")[1]) for line in section.splitlines() if line.startswith("| `")]
+    row = {module: number for number, modules in enumerate(rows) for module in modules}
+    assert {*ORDER, "emulator"} - row.keys() <= {"trace", "demo", "__main__"}
+    for one, target in OURS:
+        module = top(one.module)
+        if {module, target} <= row.keys() - {"emulator"} and (one.module, one.function, target) not in UPWARDS:
+            assert row[target] <= row[module], one
 
 
 def test_the_ways_up_are_there_and_inside_functions() -> None:

@@ -181,14 +181,17 @@ def test_a_full_disk_is_told_in_the_servers_words(client: ModelClient, server: E
 
 
 def test_a_download_that_fails_half_way_is_a_failure(client: ModelClient, server: Emulator) -> None:
+    server.faults = HELD
+    download = client.download("phi-2")
+    until(download, lambda one: (one.percentage or 0) >= 50)
     server.faults = Faults(fail_at=50)
     with pytest.raises(DownloadFailed, match="Phi-2: the download FAILED: the server said FAILED"):
-        client.download("phi-2").wait(DEADLINE_S)
+        download.wait(DEADLINE_S)
 
 
 def test_a_download_can_be_started_again_after_a_failure(client: ModelClient, server: Emulator) -> None:
-    server.faults = Faults(fail_at=50)
-    with pytest.raises(DownloadFailed):
+    server.faults = Faults(download_error="The host is away.")
+    with pytest.raises(DownloadFailed, match=r"The host is away\."):
         client.download("phi-2").wait(DEADLINE_S)
     server.faults = Faults()
     assert client.download("phi-2").wait(DEADLINE_S).downloaded

@@ -231,12 +231,12 @@ BAD = [
     ("%pieces_model update mine:1b --set maxTokens.total=many", r"BadArguments: maxTokens\.total takes a whole number"),
     ("%pieces_model update mine:1b --set loaded=true", r"BadArguments: loaded is set by Pieces OS"),
     ("%pieces_model update mine:1b --set description", r"BadArguments: update needs --set FIELD=VALUE"),
-    ('%%pieces_model update mine:1b\n{"cpu": 3}', r'BadArguments: cpu takes true or false, not 3'),
+    ('%%pieces_model update mine:1b\n{"cpu": 3}', r"BadArguments: cpu takes true or false, not 3"),
     ('%%pieces_model update mine:1b\n{"cpu": }', r"BadArguments: The cell is not JSON at line 1, column 9"),
     # wrong arguments
     ("%pieces_model downlod phi-2", r"BadArguments: There is no command 'downlod'\. Did you mean download"),
     ("%pieces_model download", r"BadArguments: download needs a MODEL: %pieces_model download MODEL"),
-    ("%pieces_model list --lokal", r"BadArguments: list knows no flag '--lokal' \(did you mean --local or --loaded\?\)"),
+    ("%pieces_model list --lokal", r"BadArguments: list knows no flag '--lokal' \(did you mean --local or"),
     ("%pieces_model download phi-2 --timeout soon", r"BadArguments: download needs a number for --timeout, not 'soon'"),
     ("%pieces_model load phi-2 mistral", r"BadArguments: load takes only one MODEL"),
     ('%pieces_model load "phi-2', r"BadArguments: The line has a quote without its partner"),
@@ -247,7 +247,7 @@ BAD = [
     # what deletes
     ("%pieces_model delete mine:1b", r"ConfirmationRequired: This deletes the custom model My Fine-Tune .* --yes"),
     ("%pieces_model delete-cache mine:1b", r"ConfirmationRequired: This deletes the downloaded files .* --yes"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("cell", "pattern"), BAD, ids=[cell.removeprefix("%pieces_model ") for cell, _ in BAD])
