@@ -6,17 +6,18 @@ and its calls `/.well-known/health` and `/.well-known/version`.
 
 from __future__ import annotations
 
-import os
 import re
 import selectors
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+import platformdirs
 
 from pieces_nb.errors import PiecesError, PiecesUnreachable, ProtocolError
 from pieces_nb.text import printable
@@ -116,20 +117,23 @@ def _listening(ports: Iterable[int], probe_s: float) -> list[int]:
     return sorted(open_ports)
 
 
-def ports_in_files(
-    home: Path | None = None, local_app_data: str | None = None, *, read: Callable[[Path], str] = Path.read_text
-) -> list[int]:
-    """Return the ports that Pieces OS's `.port.txt` files name; stale, empty and `null` ones name none."""
-    home = home or Path.home()
+def port_files() -> list[Path]:
+    """Return where Pieces OS writes its port, which depends on the system and the version."""
     folder = Path("com.pieces.os", "production", "Config", ".port.txt")
-    files = [home / ("Library" if sys.platform == "darwin" else "Documents") / folder]
-    local_app_data = os.environ.get("LOCALAPPDATA") if local_app_data is None else local_app_data
-    if local_app_data:
-        files.append(Path(local_app_data, "Mesh Intelligent Technologies, Inc", "Pieces OS") / folder)
+    if sys.platform == "darwin":
+        return [Path.home() / "Library" / folder]
+    files = [platformdirs.user_documents_path() / folder]
+    if sys.platform == "win32":
+        files.append(platformdirs.user_data_path("Pieces OS", "Mesh Intelligent Technologies, Inc") / folder)
+    return files
+
+
+def ports_in_files(files: Iterable[Path] | None = None) -> list[int]:
+    """Return the ports that Pieces OS's `.port.txt` files name; stale, empty and `null` ones name none."""
     ports = []
-    for file in files:
-        with suppress(OSError, ValueError):
-            port = int(read(file).strip()[:10])
+    for file in port_files() if files is None else files:
+        with suppress(OSError, ValueError), file.open("rb") as stream:
+            port = int(stream.read(64) or b"0")
             if 0 < port < 65536:
                 ports.append(port)
     return ports
