@@ -184,7 +184,8 @@ def history_frame(entries: Sequence[Entry]) -> pd.DataFrame:
     frame = pd.DataFrame(entries, columns=list(Entry._fields))
     dtypes = {"verb": "str", "model": "str", "outcome": "str", "error": "str", "seconds": "float64"}
     dtypes |= dict.fromkeys(("bytes", "mean_bytes_per_s", "reconnects"), "float64")
-    frame["started"] = pd.to_datetime(frame["started"], utc=True)
+    frame["started"] = pd.to_datetime(frame["started"], utc=True).dt.floor("ms")
+    frame["seconds"] = frame["seconds"].astype("float64").round(3)
     return frame.astype(dtypes)
 
 
