@@ -174,7 +174,7 @@ class Row:
         self._on_cancel = on_cancel
         # The words wrap within their own width, so that they never move the button.
         self._html = ipywidgets.HTML(
-            value=row_html(download), layout={"flex": "1 1 auto", "min_width": "0", "max_width": "60em"}
+            value=row_html(download), layout={"flex": "1 1 auto", "min_width": "0", "max_width": "75em"}
         )
         self._button: Any = None
         self.box = ipywidgets.HBox([self._html], layout={"align_items": "center"})

@@ -83,7 +83,7 @@ def snapshot(state: PanelState) -> str:
     if model is None:
         return block(_words(ps.empty_words(state)), style=f"{_DIM}; max-width: 48em; padding: 4px 0")
     rows = "".join(
-        f'<tr><th scope="row" style="{_CELL}; font-weight: normal; {_DIM}">{escape(name)}</th>'
+        f'<tr><th scope="row" style="{_CELL}; overflow-wrap: normal; font-weight: normal; {_DIM}">{_breakable(name)}</th>'
         f'<td style="{_CELL}">{escape(value)}</td></tr>'
         for name, value in _fields(model)
     )
@@ -95,6 +95,11 @@ def snapshot(state: PanelState) -> str:
         f"{rows}</table></div>"
     )
     return f'<div class="{_PLAIN}" style="line-height: 1.5; overflow-wrap: anywhere">{heading}{table}</div>'
+
+
+def _breakable(name: str) -> str:
+    """Return a dotted name that may break after a dot, and nowhere else."""
+    return escape(name).replace(".", ".<wbr>")
 
 
 # The fields that matter most come first; the rest follows as the server sends it, its version marks last.

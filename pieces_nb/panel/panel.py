@@ -179,12 +179,12 @@ class Panel:
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=2.0)
-        for handle, bundle in self._handles:
-            handle.update(bundle, raw=True)
         for stop in self._stops.values():
             stop()
         if self._view is not None:
             self._view.close()
+        for handle, bundle in self._handles:
+            handle.update(bundle, raw=True)
 
     def _run(self) -> None:
         while not self._closing.is_set():

@@ -311,7 +311,7 @@ def why_not(state: PanelState, action: Action, model_id: str | None = None) -> s
         return "there is no connection" if state.asked else "the server has not answered yet"
     model = state.chosen if model_id is None else state.model(model_id)
     if model is None:
-        return "choose a model first"
+        return "choose a model first" if state.models else "there are no models"
     call = state.call_on(model.id)
     if call is not None:
         return "a call for this model is under way"

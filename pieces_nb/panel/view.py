@@ -158,7 +158,7 @@ class View:
                 self._chooser,
                 self._count,
             ],
-            layout=ipywidgets.Layout(flex="1 1 320px", min_width="0", max_width="560px", margin="0 20px 4px 0"),
+            layout=ipywidgets.Layout(flex="1 1 320px", min_width="0", margin="0 20px 4px 0"),
         )
         right = ipywidgets.VBox([self._snapshot], layout=ipywidgets.Layout(flex="2 1 320px", min_width="0"))
         top = ipywidgets.HBox([left, right], layout=ipywidgets.Layout(flex_flow="row wrap", overflow="visible"))

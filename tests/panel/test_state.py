@@ -59,6 +59,7 @@ def test_a_disabled_button_says_why_and_equal_reasons_stand_together() -> None:
 
 def test_one_reason_for_all_is_said_once() -> None:
     assert ps.reasons(known(model())) == "Not now: choose a model first"
+    assert ps.reasons(known()) == "Not now: there are no models"
     assert ps.reasons(ps.unanswered(chosen(model()), "refused")) == "Not now: there is no connection"
 
 
