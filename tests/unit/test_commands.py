@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from pieces_nb import Download, ModelClient
+from pieces_nb.connection import Connection
+from pieces_nb.discovery import Found
 from pieces_nb.downloads import Downloads
 from pieces_nb.emulator import Emulator, Faults
 from pieces_nb.emulator import server as emulator_server
@@ -22,7 +25,7 @@ from pieces_nb.errors import (
     PiecesUnreachable,
     WaitTimeout,
 )
-from pieces_nb.magics import tokens
+from pieces_nb.magics import commands, tokens
 from pieces_nb.magics.commands import Commands, Settings
 from pieces_nb.tables import LIST_COLUMNS, Table
 from tests.unit.conftest import MINE, MODELS, PHI
@@ -425,3 +428,28 @@ def test_tab_gives_the_models_as_last_listed_and_never_waits_for_a_dead_server(m
     assert [model.name for model in magic.commands.known_models()] == [model["name"] for model in MODELS]
     server.close()
     assert len(magic.commands.known_models()) == 5
+
+
+# Symptoms that were there once
+
+
+def test_progress_of_a_stalled_download_whose_percentage_is_known_does_not_wait_for_another_word(
+    magic: Magic, server: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.faults = HELD
+    until_half(magic("download phi-2 --no-wait"))
+    monkeypatch.setattr(commands, "_FIRST_FRAMES_S", 100.0)
+    before = time.monotonic()
+    assert magic("progress")["percentage"].tolist() == [50.0]
+    assert time.monotonic() - before < 50
+
+
+def test_other_servers_that_were_found_are_told(magic: Magic, capsys: pytest.CaptureFixture[str]) -> None:
+    url = magic.client.url
+    found = Found(url, "12.0.0", others=(39305, 39310))
+    magic.commands._replace_client(ModelClient(connection=Connection(find=lambda: found)))
+    magic("status")
+    assert capsys.readouterr().out.splitlines() == [
+        f"Pieces OS 12.0.0 at {url} · 5 models · 1 downloaded · 0 loaded · 0 downloading",
+        "Pieces OS answers on other ports too: 39305, 39310; the lowest is taken.",
+    ]
