@@ -43,7 +43,7 @@ def _widget_messages() -> Iterator[list[Message]]:
         state = (data or {}).get("state", {})
         text = state.get("value") if isinstance(state, dict) else None
         sent.append(Message(time.monotonic(), msg_type, text if isinstance(text, str) else ""))
-        publish(self, msg_type, data, *args, **kwargs)
+        publish(self, msg_type, data, *args, **kwargs)  # type: ignore[no-untyped-call]  # comm has no types
 
     BaseComm.publish_msg = noted  # type: ignore[method-assign]  # undone below
     try:
@@ -55,7 +55,7 @@ def _widget_messages() -> Iterator[list[Message]]:
 def _open_widgets() -> int:
     from ipywidgets.widgets import widget
 
-    return len(widget._instances)
+    return len(widget._instances)  # Widget.widgets, deprecated, is the same
 
 
 # One burst -----------------------------------------------------------------------------------------------------------
@@ -126,7 +126,6 @@ def end_shown(url: str, frames: int, turn: int) -> dict[str, float]:
         took_s = shown_at - raw["openedAt"]
         return {
             "after_snapshot_s": shown_at - raw["answeredAt"],
-            "after_last_frame_s": shown_at - raw["thereAt"],
             "updates_per_s": (len(values) - 1) / took_s,
         }
 
@@ -219,10 +218,7 @@ def panel(url: str) -> dict[str, float]:
     """Open a panel as a cell does; return the kernel's time until the models are in it, and its widgets."""
     from IPython.display import display
 
-    from pieces_nb import panel as _panel  # noqa: F401 - its import is not what is measured; load_ext's kin are
-
     with ModelClient(url) as client:
-        client.models()
         before = _open_widgets()
         with _widget_messages() as sent:
             cpu, begun = time.process_time(), time.monotonic()

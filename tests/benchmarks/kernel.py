@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import zmq
 from jupyter_client.manager import KernelManager
 
 _ROOT = Path(__file__).parents[2]
@@ -41,22 +44,31 @@ class Kernel:
         self._manager.shutdown_kernel(now=True)
 
     def run(self, code: str) -> Any:
-        """Run a cell and return what it printed as JSON."""
-        printed: list[str] = []
+        """Run a cell that sets `value`, and return that."""
+        wanted = self._client.execute(code, store_history=False, user_expressions={"value": "json.dumps(value)"})
+        content = self._reply(wanted)["content"]
+        if content["status"] != "ok":
+            raise RuntimeError("\n".join(content.get("traceback", ["the cell was aborted"])))
+        return json.loads(ast.literal_eval(content["user_expressions"]["value"]["data"]["text/plain"]))
 
-        def note(message: dict[str, Any]) -> None:
-            content = message["content"]
-            if message["msg_type"] == "stream" and content["name"] == "stdout":
-                printed.append(content["text"])
-
-        reply = self._client.execute_interactive(code, timeout=_DEADLINE_S, output_hook=note, store_history=False)
-        if reply["content"]["status"] != "ok":
-            raise RuntimeError("\n".join(reply["content"].get("traceback", ["the cell was aborted"])))
-        return json.loads("".join(printed))
+    def _reply(self, wanted: str) -> dict[str, Any]:
+        """Wait for the reply, and take in meanwhile, as a page does, what the cell sends, which may be very much."""
+        shell, iopub = self._client.shell_channel.socket, self._client.iopub_channel.socket
+        poller = zmq.Poller()
+        poller.register(shell, zmq.POLLIN)
+        poller.register(iopub, zmq.POLLIN)
+        deadline = time.monotonic() + _DEADLINE_S
+        while (remaining := deadline - time.monotonic()) > 0:
+            ready = dict(poller.poll(int(remaining * 1e3)))
+            if iopub in ready:
+                iopub.recv_multipart()
+            if shell in ready:
+                reply: dict[str, Any] = self._client.get_shell_msg(timeout=1)
+                if reply["parent_header"].get("msg_id") == wanted:
+                    return reply
+        raise TimeoutError(f"no reply from the kernel within {_DEADLINE_S:g} s")
 
     def call(self, function: str, *arguments: object) -> Any:
         """Return what a function of `in_kernel` returns."""
         words = ", ".join(repr(argument) for argument in arguments)
-        return self.run(
-            f"import json\nfrom tests.benchmarks import in_kernel\nprint(json.dumps(in_kernel.{function}({words})))"
-        )
+        return self.run(f"import json\nfrom tests.benchmarks import in_kernel\nvalue = in_kernel.{function}({words})")

@@ -106,3 +106,18 @@ def test_whatever_the_rhythm_the_budget_holds(gaps: list[float]) -> None:
         now += gap / 10
         taken += budget.take(now)
     assert taken <= (now - start) * 20 + 2 + 1
+
+
+def test_news_of_few_bars_is_never_left_unread() -> None:
+    assert throttle(bars=4).rest_s(100.0) == 0
+
+
+def test_news_of_many_bars_may_wait_for_a_part_of_their_turn_and_not_past_it() -> None:
+    one = throttle(bars=100)
+    rest_s = one.rest_s(100.0)
+    assert 0 < rest_s < 100 / MOST_PER_S / 2
+    one.changed()
+    assert one.rest_s(100.0) == 0  # its turn is now
+    assert one.due(100.0)
+    one.changed()
+    assert one.rest_s(100.0 + 100 / MOST_PER_S - 0.01) == pytest.approx(0.01)
