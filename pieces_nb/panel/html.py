@@ -83,7 +83,8 @@ def snapshot(state: PanelState) -> str:
     if model is None:
         return block(_words(ps.empty_words(state)), style=f"{_DIM}; max-width: 48em; padding: 4px 0")
     rows = "".join(
-        f'<tr><th scope="row" style="{_CELL}; overflow-wrap: normal; font-weight: normal; {_DIM}">{_breakable(name)}</th>'
+        f'<tr><th scope="row" style="{_CELL}; overflow-wrap: normal; font-weight: normal; {_DIM}">'
+        f"{_breakable(name)}</th>"
         f'<td style="{_CELL}">{escape(value)}</td></tr>'
         for name, value in _fields(model)
     )

@@ -345,6 +345,18 @@ def test_closing_leaves_no_thread_and_no_widget_behind(client: ModelClient, emul
     until(lambda: threads() == threads_before, "its threads are gone")
 
 
+def test_no_longer_shown_anywhere_it_asks_seldom_and_shown_again_often(opened: Opened) -> None:
+    def interval_s() -> float:
+        return opened.panel._next_poll_at() - opened.panel._polled_at
+
+    assert interval_s() == panel_module.POLL_S  # not every front end says how often it shows something
+    opened.root._view_count = 1
+    opened.root._view_count = 0
+    until(lambda: interval_s() == panel_module.POLL_HIDDEN_S, "it is slow")
+    opened.root._view_count = 1
+    until(lambda: interval_s() == panel_module.POLL_S, "it is quick again")
+
+
 def test_closed_it_is_still_text(client: ModelClient) -> None:
     panel = client.panel()
     lines = repr(panel).splitlines()
