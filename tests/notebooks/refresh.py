@@ -12,6 +12,7 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 
+WIDGET = "application/vnd.jupyter.widget-view+json"  # in a saved page it is dead: the text beside it stays
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
@@ -20,6 +21,8 @@ def refresh(path: Path) -> None:
     NotebookClient(notebook, timeout=120, kernel_name="python3", store_widget_state=False).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", ()):
+            output.get("data", {}).pop(WIDGET, None)
     notebook.metadata = {
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
