@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 from urllib.parse import quote, urlsplit
@@ -32,9 +33,14 @@ def normalize_url(address: str) -> str:
         raise BadArguments(f"{printable(address, limit=80)!r} is no address; one looks like http://127.0.0.1:39300.")
     host = "127.0.0.1" if host == "localhost" else host
     if not is_loopback(host) and parts.scheme == "http":
-        log.warning("The address %s is not this machine, and plain http: others on the way can read along.", host)
+        _warn_of_plain_http(host)
     bracketed = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{bracketed}" + (f":{port}" if port is not None else "")
+
+
+@functools.cache  # once for each address
+def _warn_of_plain_http(host: str) -> None:
+    log.warning("The address %s is not this machine, and plain http: others on the way can read along.", host)
 
 
 def is_loopback(host: str) -> bool:

@@ -132,9 +132,13 @@ class Connection:
     def _settle_on(self, found: Found) -> Transport:
         with self._lock:
             self._found = found
-            if self._transport is None or self._transport.url != found.url:
-                self._transport = self._make_transport(found.url, timeout_s=self._timeout_s)
-            return self._transport
+            old = self._transport
+            if old is not None and old.url == found.url:
+                return old
+            self._transport = new = self._make_transport(found.url, timeout_s=self._timeout_s)
+        if old is not None:
+            old.close()
+        return new
 
     def call(self, function: Callable[[Transport], _T]) -> _T:
         """Return `function(transport)`; once more at the new address if a server that was found has moved."""
@@ -169,10 +173,12 @@ class Connection:
             found = self._find()
             if found is None:
                 return None
-            transport = self._make_transport(found.url, timeout_s=self._timeout_s)
-            model = endpoints.snapshot(transport, model_id)
-            if model.id == model_id:
-                return self._settle_on(found), model
+            asking = self._make_transport(found.url, timeout_s=self._timeout_s)
+            try:
+                model = endpoints.snapshot(asking, model_id)
+            finally:
+                asking.close()
+            return self._settle_on(found), model
         return None
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import NamedTuple, assert_never
 
 from pieces_nb.models import DownloadStatus, Model, ModelDownloadProgress
-from pieces_nb.text import clock, format_percentage, printable
+from pieces_nb.text import clock, format_duration, format_percentage, printable
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,10 @@ class Patience:
     """How long to wait for what, in seconds. The design's figures; tests scale them down."""
 
     start_grace_s: float = 10.0  # until an attempt must have been seen alive
+    start_answer_s: float = 2.0  # how long the progress, or a cancel, waits for the answer to the start
     settle_s: float = 2.0  # between "no longer downloading" and calling that an end without a word
     stall_after_s: float = 30.0
+    silent_after_s: float = 60.0  # a socket that says nothing for so long is opened anew
     lost_after_s: float = 300.0
     cancel_within_s: float = 10.0
     poll_s: float = 5.0  # a snapshot this often while the socket is open and nothing moves
@@ -59,6 +61,10 @@ class NoAnswer(NamedTuple):
     words: str
 
 
+class StartAnswered(NamedTuple):
+    """The POST that starts the download was answered, not with an error. What it has done a snapshot tells."""
+
+
 class StartRefused(NamedTuple):
     """The POST that starts the download was answered with an error."""
 
@@ -81,7 +87,7 @@ class CancelAsked(NamedTuple):
 
 
 class CancelRefused(NamedTuple):
-    """The server refused that, or the caller gave up."""
+    """The server refused that."""
 
 
 class TimePassed(NamedTuple):
@@ -93,6 +99,7 @@ Event = (
     | SnapshotSeen
     | ModelGone
     | NoAnswer
+    | StartAnswered
     | StartRefused
     | SocketOpened
     | SocketLost
@@ -140,12 +147,14 @@ class DownloadState:
     verdict: DownloadStatus | None = None  # a terminal frame that no snapshot agrees with yet
     verdict_at: float = 0.0
     refused: str | None = None  # the server's words to our POST
+    refused_at: float = 0.0
     cancel_asked_at: float | None = None
     samples: tuple[Sample, ...] = ()
 
     # The line to the server
     heard: str = ""  # the last words that could explain an end
     socket_open: bool = False
+    socket_heard_at: float = 0.0  # when it opened or last said something
     was_open: bool = False
     socket_words: str = ""  # why it is closed
     reconnects: int = 0
@@ -226,12 +235,20 @@ def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:
             return _end(state, DownloadStatus.FAILED, f"the model is gone: {words}", now)
         case NoAnswer(words):
             state = _unanswered(state, words, now)
+        case StartAnswered():
+            state = replace(state, ask_at=now)
         case StartRefused(words):
-            state = replace(state, refused=words, heard=words, ask_at=now)
+            state = replace(state, refused=words, refused_at=now, heard=words, ask_at=now)
         case SocketOpened():
             reconnects = state.reconnects + state.was_open
             state = replace(
-                state, socket_open=True, was_open=True, socket_words="", connect_at=None, reconnects=reconnects
+                state,
+                socket_open=True,
+                socket_heard_at=now,
+                was_open=True,
+                socket_words="",
+                connect_at=None,
+                reconnects=reconnects,
             )
         case SocketLost():
             state = _socket_lost(state, event, now)
@@ -250,7 +267,7 @@ def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:
 
 
 def _heard(state: DownloadState, progress: ModelDownloadProgress, now: float) -> DownloadState:
-    state = replace(state, answered_at=now)
+    state = replace(state, answered_at=now, socket_heard_at=now)
     match progress.status:
         case DownloadStatus.COMPLETED | DownloadStatus.FAILED | DownloadStatus.CANCELED:
             return _heard_terminal(state, progress.status, now)
@@ -290,6 +307,7 @@ def _new_attempt(state: DownloadState, now: float) -> DownloadState:
         stalled_at=None,
         idle_at=None,
         verdict=None,
+        refused=None,
         samples=(),
         ask_at=now,
     )
@@ -307,7 +325,7 @@ def _moved(state: DownloadState, percentage: float | None, now: float) -> Downlo
         state,
         progress_at=now,
         stalled_at=None,
-        ask_at=max(state.ask_at, now + state.patience.poll_s) if _is_calm(state) else state.ask_at,
+        ask_at=max(state.ask_at, now + state.patience.poll_s) if _is_calm(state, now) else state.ask_at,
     )
     if state.percentage is not None and percentage <= state.percentage:
         return state
@@ -322,9 +340,15 @@ def _moved(state: DownloadState, percentage: float | None, now: float) -> Downlo
     )
 
 
-def _is_calm(state: DownloadState) -> bool:
+def _is_calm(state: DownloadState, now: float) -> bool:
     """Whether nothing waits for a snapshot: frames that move are then word enough."""
-    return state.socket_open and state.seen_downloading and state.verdict is None and state.cancel_asked_at is None
+    return state.socket_open and state.seen_downloading and state.verdict is None and not _cancel_is_due(state, now)
+
+
+def _cancel_is_due(state: DownloadState, now: float) -> bool:
+    """Whether a cancel may be confirmed any moment; later it still may, but nobody waits for it any more."""
+    asked_at = state.cancel_asked_at
+    return asked_at is not None and now - asked_at < state.patience.cancel_within_s
 
 
 # Snapshots -----------------------------------------------------------------------------------------------------------
@@ -334,13 +358,22 @@ def _seen(state: DownloadState, asked_at: float, now: float) -> DownloadState:
     model = state.model
     if model.downloaded:
         return _end(replace(state, percentage=100.0), DownloadStatus.COMPLETED, "", now)
-    state = _seen_running(state) if model.downloading else _seen_idle(state, asked_at, now)
+    state = _seen_running(state, asked_at, now) if model.downloading else _seen_idle(state, asked_at, now)
     return state if state.done else replace(state, ask_at=_next_question(state, now))
 
 
-def _seen_running(state: DownloadState) -> DownloadState:
+def _seen_running(state: DownloadState, asked_at: float, now: float) -> DownloadState:
     status = state.status if state.alive else DownloadStatus.IN_PROGRESS
-    return replace(state, status=status, alive=True, seen_downloading=True, idle_at=None, refused=None)
+    state = replace(state, status=status, alive=True, seen_downloading=True, idle_at=None)
+    if asked_at >= state.refused_at:
+        state = replace(state, refused=None)
+    # The flag may lag behind a terminal frame as it may behind the start; after that the frame was an older one.
+    if now - state.verdict_at >= state.patience.start_grace_s:
+        state = replace(state, verdict=None)
+    silent_s = now - state.socket_heard_at
+    if state.socket_open and silent_s >= state.patience.silent_after_s:
+        return _socket_lost(state, SocketLost(f"the socket was silent for {format_duration(silent_s)}"), now)
+    return state
 
 
 def _seen_idle(state: DownloadState, asked_at: float, now: float) -> DownloadState:
@@ -348,7 +381,7 @@ def _seen_idle(state: DownloadState, asked_at: float, now: float) -> DownloadSta
     if state.refused is not None and not state.alive:
         return _end(state, DownloadStatus.FAILED, state.refused, now)
     if state.verdict in (DownloadStatus.FAILED, DownloadStatus.CANCELED) and asked_at >= state.verdict_at:
-        return _end(state, state.verdict, "", now)
+        return _end(state, state.verdict, state.refused or "", now)
     state = replace(state, idle_at=now if state.idle_at is None else state.idle_at)
     if state.cancel_asked_at is not None and asked_at >= state.cancel_asked_at:
         settled = now - state.cancel_asked_at >= state.patience.settle_s
@@ -359,7 +392,7 @@ def _seen_idle(state: DownloadState, asked_at: float, now: float) -> DownloadSta
         return _end(state, DownloadStatus.FAILED, "the server said COMPLETED, but the model is not downloaded", now)
     if not state.alive:
         return _end(state, DownloadStatus.FAILED, f"it never began: {state.heard or 'the server said nothing'}", now)
-    return _end(state, DownloadStatus.FAILED, "ended without saying why", now)
+    return _end(state, DownloadStatus.FAILED, state.refused or "ended without saying why", now)
 
 
 def _idle_long_enough(state: DownloadState, now: float) -> bool:
@@ -371,7 +404,7 @@ def _idle_long_enough(state: DownloadState, now: float) -> bool:
 
 def _next_question(state: DownloadState, now: float) -> float:
     patience = state.patience
-    if state.cancel_asked_at is not None or state.verdict is not None or state.idle_at is not None:
+    if _cancel_is_due(state, now) or state.verdict is not None or state.idle_at is not None:
         return now + patience.poll_soon_s
     if not state.socket_open or not state.seen_downloading:
         return now + patience.poll_closed_s

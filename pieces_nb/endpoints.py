@@ -1,5 +1,7 @@
 """One function per endpoint of the Model API: ids in, models out. Knows no names, keeps nothing.
 
+What a command is answered with is not read: a snapshot confirms it, and some answers are empty or mere text.
+
 Source: the Pieces OpenAPI, ModelApi and ModelsApi; each function names its call.
 """
 
@@ -8,11 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pieces_nb.addresses import quoted_id
-from pieces_nb.errors import ModelNotFound, PiecesServerError
+from pieces_nb.errors import ModelNotFound, PiecesServerError, ProtocolError
 from pieces_nb.models import Model, models_from_wire
+from pieces_nb.text import printable
 
 if TYPE_CHECKING:
-    from pieces_nb.transport import Answer, ProgressSocket, Transport
+    from pieces_nb.transport import ProgressSocket, Transport
 
 GONE = 410
 
@@ -30,17 +33,21 @@ def snapshot(transport: Transport, model_id: str) -> Model:
         if exc.status != GONE:
             raise
         raise ModelNotFound(f"The server has no model {model_id!r}: {exc.text or exc}", model=model_id) from exc
-    return Model.from_wire(answer.json())
+    model = Model.from_wire(answer.json())
+    if model.id.casefold() != model_id.casefold():
+        shown = printable(model.id, limit=60)
+        raise ProtocolError(f"{answer.url} answered about another model, {shown!r}.", url=answer.url)
+    return model
 
 
-def download(transport: Transport, model_id: str) -> Model | None:
-    """`POST /model/{model}/download`; starts it and, as far as is known, answers at once. None: answered emptily."""
-    return _model_or_nothing(transport.post(f"/model/{quoted_id(model_id)}/download"))
+def download(transport: Transport, model_id: str) -> None:
+    """`POST /model/{model}/download`; starts it and, as far as is known, answers at once."""
+    transport.post(f"/model/{quoted_id(model_id)}/download")
 
 
-def cancel_download(transport: Transport, model_id: str) -> Model | None:
+def cancel_download(transport: Transport, model_id: str) -> None:
     """`POST /model/{model}/download/cancel`."""
-    return _model_or_nothing(transport.post(f"/model/{quoted_id(model_id)}/download/cancel"))
+    transport.post(f"/model/{quoted_id(model_id)}/download/cancel")
 
 
 def open_progress(transport: Transport, model_id: str) -> ProgressSocket:
@@ -48,14 +55,14 @@ def open_progress(transport: Transport, model_id: str) -> ProgressSocket:
     return transport.progress_socket(f"/model/{quoted_id(model_id)}/download/progress")
 
 
-def load(transport: Transport, model_id: str, *, timeout_s: float) -> Model | None:
+def load(transport: Transport, model_id: str, *, timeout_s: float) -> None:
     """`POST /model/{model}/load`; may take a minute and reports no progress."""
-    return _model_or_nothing(transport.post(f"/model/{quoted_id(model_id)}/load", timeout_s=timeout_s))
+    transport.post(f"/model/{quoted_id(model_id)}/load", timeout_s=timeout_s)
 
 
-def unload(transport: Transport, model_id: str) -> Model | None:
+def unload(transport: Transport, model_id: str) -> None:
     """`POST /model/{model}/unload`."""
-    return _model_or_nothing(transport.post(f"/model/{quoted_id(model_id)}/unload"))
+    transport.post(f"/model/{quoted_id(model_id)}/unload")
 
 
 def unload_all(transport: Transport) -> None:
@@ -63,9 +70,9 @@ def unload_all(transport: Transport) -> None:
     transport.post("/models/unload")
 
 
-def update(transport: Transport, model: dict[str, Any]) -> Model | None:
+def update(transport: Transport, model: dict[str, Any]) -> None:
     """`POST /model/update`, with a whole Model; the server takes it for custom models only."""
-    return _model_or_nothing(transport.post("/model/update", model))
+    transport.post("/model/update", model)
 
 
 def create(transport: Transport, seeded: dict[str, Any]) -> Model:
@@ -81,8 +88,3 @@ def delete(transport: Transport, model_id: str) -> None:
 def delete_cache(transport: Transport, model_id: str) -> None:
     """`POST /models/{model}/delete/cache`: the downloaded files."""
     transport.post(f"/models/{quoted_id(model_id)}/delete/cache", {})
-
-
-def _model_or_nothing(answer: Answer) -> Model | None:
-    """Return the model that a command was answered with. Commands are confirmed by snapshots, not by their answers."""
-    return Model.from_wire(answer.json()) if answer.body.strip() else None

@@ -7,6 +7,9 @@ become ours here, in `_translated` and `_SOCKET_ENDS`, and nowhere else.
 
 from __future__ import annotations
 
+import http.client
+import http.cookies
+import io
 import json
 import logging
 import re
@@ -15,7 +18,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 import requests
@@ -25,6 +28,9 @@ from requests.adapters import HTTPAdapter
 
 from pieces_nb.errors import PiecesServerError, PiecesUnreachable, ProtocolError
 from pieces_nb.text import printable
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +65,11 @@ class Transport:
         self.url = url
         self.timeout_s = timeout_s
         # The adapter alone, without a Session: no cookies, no .netrc, and no look-up of proxies at every call.
-        self._adapter = HTTPAdapter(pool_connections=1, pool_maxsize=8, max_retries=0)
+        self._closed = False
+        self._adapter = _Adapter(pool_connections=1, pool_maxsize=8, max_retries=0)
 
     def close(self) -> None:
+        self._closed = True
         self._adapter.close()
 
     def get(self, path: str, *, timeout_s: float | None = None) -> Answer:
@@ -75,10 +83,15 @@ class Transport:
         url = self.url + path
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
         request = self._prepared(method, url, body)
-        with _translated(url, timeout_s):
-            response = self._adapter.send(request, stream=True, timeout=timeout_s, proxies={})
-            with response:
-                content = _read_body(response, url, timeout_s)
+        try:
+            with (
+                _translated(url, timeout_s),
+                self._adapter.send(request, stream=True, timeout=timeout_s, proxies={}) as response,
+            ):
+                content = _read_body(response, url)
+        finally:
+            if self._closed:
+                self._adapter.close()  # a call that was under way then keeps no connection either
         log.debug("%s %s: %d, %d bytes", method, url, response.status_code, len(content))
         if response.status_code < 300:
             return Answer(url, response.status_code, content)
@@ -94,9 +107,9 @@ class Transport:
         )
         if body is not None:
             request.headers["Content-Type"] = "application/json"
-            request.body = json.dumps(body, allow_nan=False)
-        elif method == "POST":
-            request.headers["Content-Length"] = "0"
+            request.body = json.dumps(body, allow_nan=False).encode()
+        if method == "POST":
+            request.headers["Content-Length"] = str(len(request.body or b""))
         return request
 
     def progress_socket(self, path: str) -> ProgressSocket:
@@ -104,9 +117,70 @@ class Transport:
         return ProgressSocket(self.url, path, timeout_s=self.timeout_s)
 
 
-def _read_body(response: requests.Response, url: str, timeout_s: float) -> bytes:
-    """Read the body within a size and a time: a server that drips a byte a second is one that does not answer."""
-    deadline = time.monotonic() + timeout_s
+class _BoundedReader(io.RawIOBase):
+    """What a socket receives until its timeout is over, all in all: a server that drips is one that does not answer."""
+
+    def __init__(self, raw: io.RawIOBase, line: socket.socket) -> None:
+        self._raw = raw
+        self._line = line
+        self._deadline = time.monotonic() + (line.gettimeout() or 0.0)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: WriteableBuffer, /) -> int | None:
+        remaining = self._deadline - time.monotonic()
+        if remaining <= 0:
+            raise TimeoutError("the answer took too long")
+        self._line.settimeout(remaining)
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _BoundedResponse(http.client.HTTPResponse):
+    """An answer whose head and body together come within one timeout."""
+
+    def __init__(self, sock: socket.socket, *args: Any, **named: Any) -> None:
+        super().__init__(sock, *args, **named)
+        self.fp = io.BufferedReader(_BoundedReader(self.fp.detach(), sock))
+
+
+class _Connection(urllib3.connection.HTTPConnection):
+    response_class = _BoundedResponse
+
+
+class _TLSConnection(urllib3.connection.HTTPSConnection):
+    response_class = _BoundedResponse
+
+
+class _Pool(urllib3.HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TLSPool(urllib3.HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+class _Adapter(HTTPAdapter):
+    """requests' adapter with bounded answers."""
+
+    def init_poolmanager(self, *args: Any, **named: Any) -> None:
+        super().init_poolmanager(*args, **named)
+        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TLSPool}
+
+    def close(self) -> None:
+        # urllib3 closes a pool when nothing refers to it any more; the traceback of a kept exception may, for long.
+        for key in self.poolmanager.pools.keys():  # noqa: SIM118 - no dict, and this is a copy
+            with suppress(KeyError):
+                self.poolmanager.pools[key].close()
+        super().close()
+
+
+def _read_body(response: requests.Response, url: str) -> bytes:
+    """Read the body within a size."""
     coding = response.headers.get("Content-Encoding", "identity")
     if coding != "identity":
         raise ProtocolError(f"{url} answered in the coding {coding!r}, which was not asked for.", url=url)
@@ -116,8 +190,6 @@ def _read_body(response: requests.Response, url: str, timeout_s: float) -> bytes
         size += len(chunk)
         if size > MOST_ANSWER_BYTES:
             raise ProtocolError(f"{url} answered with more than {MOST_ANSWER_BYTES >> 20} MiB.", url=url)
-        if time.monotonic() > deadline:
-            raise requests.ReadTimeout
     return b"".join(chunks)
 
 
@@ -147,23 +219,33 @@ def _translated(url: str, timeout_s: float) -> Iterator[None]:
     except (requests.Timeout, urllib3.exceptions.ReadTimeoutError, TimeoutError) as exc:
         message = f"{where} did not answer within {timeout_s:g} s."
         raise PiecesUnreachable(message, url=url, timed_out=True) from exc
-    except (requests.ConnectionError, urllib3.exceptions.ProtocolError, OSError) as exc:
-        raise PiecesUnreachable(f"Nothing answers at {where}: {_cause(exc)}.", url=url) from exc
-    except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as exc:
-        raise ProtocolError(f"{where} answered with something that is no HTTP: {_cause(exc)}.", url=url) from exc
+    except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as exc:
+        raise _broken(exc, where, url) from exc
+    except ValueError as exc:
+        raise ProtocolError(f"{where} answered with something that is no HTTP: {exc}.", url=url) from exc
 
 
-def _cause(exc: BaseException) -> str:
-    """Return the operating system's words that are buried in requests' exceptions."""
+def _broken(exc: BaseException, where: str, url: str) -> PiecesUnreachable | ProtocolError:
+    """Return ours for a call that came to nothing: nobody there, gone in the middle, or no HTTP."""
+    causes = list(_causes(exc))
+    words = next((seen.strerror.lower() for seen in causes if isinstance(seen, OSError) and seen.strerror), "")
+    if any(isinstance(seen, http.client.IncompleteRead | http.client.RemoteDisconnected) for seen in causes):
+        return PiecesUnreachable(f"{where} broke off before its answer was whole.", url=url)
+    if not words and any(isinstance(seen, http.client.HTTPException | urllib3.exceptions.HTTPError) for seen in causes):
+        said = printable(str(causes[-1]), limit=120)
+        return ProtocolError(f"{where} answered with something that is no HTTP: {said}.", url=url)
+    return PiecesUnreachable(f"Nothing answers at {where}: {words or 'the connection broke'}.", url=url)
+
+
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and those buried in it, from the outside inwards."""
     seen: BaseException | None = exc
     for _ in range(8):
-        if isinstance(seen, OSError) and seen.strerror:
-            return seen.strerror.lower()
-        inner = seen.args[0] if seen is not None and seen.args and isinstance(seen.args[0], BaseException) else None
-        seen = inner or getattr(seen, "reason", None) or (seen.__cause__ or seen.__context__ if seen else None)
         if not isinstance(seen, BaseException):
-            break
-    return "the connection broke"
+            return
+        yield seen
+        inner = next((part for part in seen.args if isinstance(part, BaseException)), None)
+        seen = inner or getattr(seen, "reason", None) or seen.__cause__ or seen.__context__
 
 
 # WebSocket -----------------------------------------------------------------------------------------------------------
@@ -173,7 +255,13 @@ class SocketEnded(Exception):
     """The WebSocket is closed, by whatever; the words say how. Not an error of the call: the snapshot decides."""
 
 
-_SOCKET_ENDS = (websocket.WebSocketException, OSError, ValueError, AttributeError)
+_SOCKET_ENDS = (
+    websocket.WebSocketException,
+    OSError,
+    ValueError,
+    AttributeError,
+    http.cookies.CookieError,  # websocket-client reads the cookies of a handshake
+)
 
 
 class _HandshakeSocket(socket.socket):
@@ -202,6 +290,7 @@ class _BufferedWebSocket(websocket.WebSocket):
 
     def __init__(self) -> None:
         super().__init__(skip_utf8_validation=True)
+        self.until: float | None = None  # when to stop reading, in the middle of a frame or between pings
         self._ahead = b""
         self._at = 0
 
@@ -213,6 +302,13 @@ class _BufferedWebSocket(websocket.WebSocket):
         if self._at >= len(self._ahead):
             if (self.frame_buffer.length or 0) > MOST_FRAME_BYTES:
                 raise websocket.WebSocketPayloadException(f"a frame of {self.frame_buffer.length} bytes")
+            if self.until is not None:
+                remaining = self.until - time.monotonic()
+                if remaining <= 0:
+                    raise websocket.WebSocketTimeoutException
+                line = self.sock
+                if line is not None:
+                    line.settimeout(remaining)
             parts = self.cont_frame.cont_data
             if parts and len(parts[1]) > MOST_FRAME_BYTES:
                 raise websocket.WebSocketPayloadException("a message without an end")
@@ -281,8 +377,8 @@ class ProgressSocket:
         """Return the next message as it came, None if none came in time; `SocketEnded` when there will be none."""
         line = self._websocket
         try:
-            if not line.has_ahead:
-                line.settimeout(max(timeout_s, 0.001))
+            # Whatever keeps it busy without a message, pings or a frame that drips, ends with the time.
+            line.until = time.monotonic() + max(timeout_s, 0.001)
             opcode, data = line.recv_data()
         except websocket.WebSocketTimeoutException:
             return None

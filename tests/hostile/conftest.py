@@ -1,0 +1,69 @@
+"""What the hostile tests stand on: a server, clients of it, and a look around afterwards for what was left behind."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections.abc import Callable, Iterator
+
+import psutil
+import pytest
+
+from pieces_nb import ModelClient
+from tests.hostile.following import settled
+from tests.hostile.server import HostileServer
+
+MakeServer = Callable[..., HostileServer]
+
+
+@pytest.fixture(autouse=True)
+def _own_world(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PIECES_OS_URL", raising=False)
+
+
+@pytest.fixture
+def make_server() -> Iterator[MakeServer]:
+    """Make servers that are gone after the test."""
+    made: list[HostileServer] = []
+
+    def make(port: int = 0) -> HostileServer:
+        made.append(HostileServer(port))
+        return made[-1]
+
+    yield make
+    for server in made:
+        server.stop()
+
+
+@pytest.fixture
+def server(make_server: MakeServer) -> HostileServer:
+    return make_server()
+
+
+@pytest.fixture
+def clients(make_server: MakeServer) -> Iterator[list[ModelClient]]:
+    """Clients that are closed after the test; then nothing of theirs may be left, while the servers still run."""
+    del make_server  # its servers outlive the clients
+    made: list[ModelClient] = []
+    ours_before = _our_sockets()
+    yield made
+    for client in made:
+        client.close()
+    settled(lambda: not _our_threads(), lambda: f"threads that are left: {_our_threads()}")
+    settled(lambda: _our_sockets() <= ours_before, lambda: f"sockets that are left: {_our_sockets() - ours_before}")
+    gc.collect()  # so that a ResourceWarning, if there is one, falls on this test
+
+
+def _our_threads() -> list[str]:
+    return [t.name for t in threading.enumerate() if t.name.startswith("pieces-nb") and "emulator" not in t.name]
+
+
+def _our_sockets() -> set[str]:
+    """Return the connections of this process that its hostile servers did not accept themselves."""
+    connections = psutil.Process().net_connections(kind="tcp")
+    listening = {c.laddr.port for c in connections if c.status == psutil.CONN_LISTEN}
+    return {
+        f"{c.fd}: {c.laddr.port} to {c.raddr.port}, {c.status}"
+        for c in connections
+        if c.raddr and c.laddr.port not in listening and c.fd != -1
+    }
