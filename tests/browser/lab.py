@@ -166,9 +166,10 @@ class EmulatorProcess:
 
 
 class Lab:
-    """A JupyterLab server with a token, a free port and folders of its own."""
+    """A JupyterLab, or with `notebook7` a Notebook 7, with a token, a free port and folders of its own."""
 
-    def __init__(self, folder: Path, *, theme: str = "JupyterLab Light") -> None:
+    def __init__(self, folder: Path, *, theme: str = "JupyterLab Light", notebook7: bool = False) -> None:
+        self._pages = "notebooks" if notebook7 else "lab/tree"
         self.root = folder / "notebooks"
         self.root.mkdir(parents=True)
         self._token = secrets.token_hex(16)
@@ -189,10 +190,16 @@ class Lab:
             "JUPYTER_PREFER_ENV_PATH": "1",
         }
         arguments = [
-            *("-m", "jupyterlab", "--no-browser", f"--ServerApp.port={self._port}", "--ServerApp.port_retries=0"),
+            *(
+                "-m",
+                "notebook" if notebook7 else "jupyterlab",
+                "--no-browser",
+                f"--ServerApp.port={self._port}",
+                "--ServerApp.port_retries=0",
+            ),
             *(f"--IdentityProvider.token={self._token}", f"--ServerApp.root_dir={self.root}", "--allow-root"),
             # So that tests can call Lab's own commands by name.
-            "--LabApp.expose_app_in_browser=True",
+            f"--{'JupyterNotebookApp' if notebook7 else 'LabApp'}.expose_app_in_browser=True",
         ]
         self._process = _Process(arguments, env=env, log=folder / "lab.log")
 
@@ -212,7 +219,7 @@ class Lab:
         return f"http://127.0.0.1:{self._port}"
 
     def address_of(self, name: str) -> str:
-        return f"{self._url}/lab/tree/{name}?token={self._token}&reset"
+        return f"{self._url}/{self._pages}/{name}?token={self._token}&reset"
 
     def shut_kernels_down(self) -> None:
         """End the sessions, and with them their kernels."""

@@ -1,7 +1,7 @@
 """`python -m tests.browser.picture`: makes the pictures that the README and the notebooks show.
 
 `notebooks/panel.png` is the control panel with a loaded model and two downloads under way, `notebooks/download.png` a
-cell that waits for one. They are photographs of JupyterLab, not drawings.
+list of models and a cell that waits for a download. They are photographs of JupyterLab, not drawings.
 """
 
 from __future__ import annotations
@@ -52,15 +52,21 @@ def _percentages(opened: PanelOnPage) -> float:
 
 def download(browser: Browser, lab: Lab, emulator: EmulatorProcess) -> None:
     connect = f"%load_ext pieces_nb\n%pieces_model connect {emulator.url}"
-    notebook = _open(browser, lab, "download.ipynb", [connect, "%pieces_model download gemma"])
+    cells = [connect, "%pieces_model list --local", "%pieces_model download gemma"]
+    notebook = _open(browser, lab, "download.ipynb", cells)
     notebook.run_all()
-    wait_for_movement(notebook.output(1))
+    wait_for_movement(notebook.output(2))
     until(lambda: _value(notebook) >= 40, what="the bar stands well inside")
-    notebook.cell(1).screenshot(path=NOTEBOOKS / "download.png")
+    first, last = notebook.cell(1).bounding_box(), notebook.cell(2).bounding_box()
+    assert first is not None
+    assert last is not None
+    height = last["y"] + last["height"] - first["y"]
+    clip = {"x": first["x"], "y": first["y"], "width": first["width"], "height": height}
+    notebook.page.screenshot(path=NOTEBOOKS / "download.png", clip=clip)  # type: ignore[arg-type]  # a TypedDict
 
 
 def _value(notebook: NotebookPage) -> float:
-    bars = notebook.output(1).locator("progress[value]").evaluate_all("bars => bars.map(bar => bar.value)")
+    bars = notebook.output(2).locator("progress[value]").evaluate_all("bars => bars.map(bar => bar.value)")
     return float(bars[0]) if bars else 0.0
 
 

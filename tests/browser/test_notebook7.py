@@ -1,0 +1,46 @@
+"""The same in Notebook 7, which has other pages and the same widgets."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.browser.lab import EmulatorProcess, Lab, NotebookPage
+from tests.browser.panels import PanelOnPage, wait_for_movement
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture
+def notebook7(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, Lab]]:
+    server = Lab(tmp_path_factory.mktemp("notebook7"), notebook7=True)
+    try:
+        yield browser, server.wait_until_ready()
+    finally:
+        server.shut_kernels_down()
+        server.close()
+
+
+def test_a_download_and_the_panel_in_notebook_7(notebook7: tuple[Browser, Lab], emulator: EmulatorProcess) -> None:
+    browser, server = notebook7
+    connect = f"%load_ext pieces_nb\n%pieces_model connect {emulator.url}"
+    server.write("seven.ipynb", [connect, "%pieces_model download gemma", "%pieces_model panel phi-2"])
+    context = browser.new_context(viewport={"width": 1200, "height": 1000})
+    try:
+        notebook = NotebookPage(context, server, "seven.ipynb")
+        notebook.run_all()
+
+        wait_for_movement(notebook.output(1))
+        notebook.output(1).get_by_text(re.compile(r"Gemma 2 2B \(emulated\): COMPLETED")).wait_for()
+        panel = PanelOnPage(notebook.output(2))
+        panel.click("Download")
+        panel.wait_for_movement()
+        panel.says(re.compile(r"Phi-2 \(emulated\): COMPLETED"))
+    finally:
+        context.close()
