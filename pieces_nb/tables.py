@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _GB = 1e9
 _MOST_ROWS = 60
+_ONE_LINE = 50
 
 LIST_COLUMNS = ("name", "state", "size_gb", "ram_gb", "parameters_b", "quantization", "provider", "custom", "id")
 _TEXT = ("name", "state", "quantization", "provider", "id")
@@ -60,9 +61,10 @@ class Table(pd.DataFrame):
         caption = f'<div style="color: var(--jp-ui-font-color2, inherit)">{escape(self.caption)}</div>'
         if self.empty and self.when_empty:
             return f"<div>{escape(self.when_empty)}</div>{caption}"
+        shown = _shown(self)
         with pd.option_context("display.max_colwidth", 300):
             # Without these classes a `$` in a cell would be typeset as mathematics.
-            html = _shown(self).to_html(
+            html = shown.to_html(
                 index=self.shows_index,
                 max_rows=_MOST_ROWS,
                 na_rep="",
@@ -70,7 +72,9 @@ class Table(pd.DataFrame):
                 border=0,
                 classes=["dataframe", "tex2jax_ignore", "mathjax_ignore"],
             )
-        return f"<div>{html}</div>{caption}"
+        # A row of short texts is one line; a front end would break every name and id otherwise.
+        style = ' style="white-space: nowrap"' if _longest(shown) <= _ONE_LINE else ""
+        return f"<div{style}>{html}</div>{caption}"
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
@@ -80,6 +84,11 @@ def _shown(table: pd.DataFrame) -> pd.DataFrame:
         half = _MOST_ROWS // 2 + 1
         frame = pd.concat([frame.head(half), frame.tail(half)]) if len(frame) > 2 * half else frame
     return frame.map(_cell).rename(index=_cell, columns=_cell)
+
+
+def _longest(frame: pd.DataFrame) -> int:
+    """Return the length of the longest text in a frame."""
+    return max((len(cell) for row in frame.itertuples(index=False) for cell in row if isinstance(cell, str)), default=0)
 
 
 def _figure(number: float) -> str:
