@@ -17,7 +17,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 def refresh(path: Path) -> None:
-    notebook = nbformat.read(path, as_version=4)
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # typed in part
     NotebookClient(notebook, timeout=120, kernel_name="python3", store_widget_state=False).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
@@ -27,7 +27,7 @@ def refresh(path: Path) -> None:
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
         "language_info": {"name": "python"},
     }
-    nbformat.write(notebook, path)
+    nbformat.write(notebook, path)  # type: ignore[no-untyped-call]  # likewise
 
 
 def main() -> None:
