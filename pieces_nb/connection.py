@@ -146,8 +146,8 @@ class Connection:
         try:
             return function(transport)
         except PiecesUnreachable as exc:
-            # A call that timed out may have been done: it is not made twice.
-            if self.given or exc.timed_out:
+            # A call that may have arrived may have been done: it is not made twice.
+            if self.given or exc.connected:
                 raise
             moved = self._look_again(transport)
             if moved is None:

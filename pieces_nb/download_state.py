@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple, assert_never
 
@@ -119,13 +119,15 @@ class Sample(NamedTuple):
     percentage: float
 
 
-@dataclass(frozen=True)
-class DownloadState:
-    """All that is known of one download. Times are of the caller's monotonic clock, percentages 0–100."""
+class DownloadState(NamedTuple):
+    """All that is known of one download. Times are of the caller's monotonic clock, percentages 0–100.
+
+    A tuple, not a dataclass: a new one is made at every step, and `_replace` takes a tenth of `replace`'s time.
+    """
 
     model: Model
     started_at: float
-    patience: Patience = field(default_factory=Patience)
+    patience: Patience = Patience()
     joined: bool = False  # it ran already
     wall_at_zero: float = 0.0  # the wall clock (seconds since 1970) when the monotonic one said 0
 
@@ -206,14 +208,14 @@ def start(
         answered_at=now,
     )
     if joined:
-        return replace(state, joined=True, status=DownloadStatus.IN_PROGRESS, alive=True, seen_downloading=True)
+        return state._replace(joined=True, status=DownloadStatus.IN_PROGRESS, alive=True, seen_downloading=True)
     return state
 
 
 def already_there(model: Model, *, now: float, wall_at_zero: float = 0.0) -> DownloadState:
     """Return the ended state of a download that has nothing to do."""
-    state = replace(start(model, now=now, wall_at_zero=wall_at_zero), percentage=100.0, connect_at=None)
-    return replace(state, status=DownloadStatus.COMPLETED, ended_at=now, reason="was already downloaded")
+    state = start(model, now=now, wall_at_zero=wall_at_zero)._replace(percentage=100.0, connect_at=None)
+    return state._replace(status=DownloadStatus.COMPLETED, ended_at=now, reason="was already downloaded")
 
 
 def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:
@@ -230,19 +232,18 @@ def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:
         case FrameHeard(progress):
             state = _heard(state, progress, now)
         case SnapshotSeen(model, asked_at):
-            state = _seen(replace(state, model=model, answered_at=now, silent_since=None), asked_at, now)
+            state = _seen(state._replace(model=model, answered_at=now, silent_since=None), asked_at, now)
         case ModelGone(words):
             return _end(state, DownloadStatus.FAILED, f"the model is gone: {words}", now)
         case NoAnswer(words):
             state = _unanswered(state, words, now)
         case StartAnswered():
-            state = replace(state, ask_at=now)
+            state = state._replace(ask_at=now)
         case StartRefused(words):
-            state = replace(state, refused=words, refused_at=now, heard=words, ask_at=now)
+            state = state._replace(refused=words, refused_at=now, heard=words, ask_at=now)
         case SocketOpened():
             reconnects = state.reconnects + state.was_open
-            state = replace(
-                state,
+            state = state._replace(
                 socket_open=True,
                 socket_heard_at=now,
                 was_open=True,
@@ -253,9 +254,9 @@ def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:
         case SocketLost():
             state = _socket_lost(state, event, now)
         case CancelAsked():
-            state = replace(state, cancel_asked_at=now, ask_at=now)
+            state = state._replace(cancel_asked_at=now, ask_at=now)
         case CancelRefused():
-            state = replace(state, cancel_asked_at=None)
+            state = state._replace(cancel_asked_at=None)
         case TimePassed():
             pass
         case _:
@@ -267,14 +268,14 @@ def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:
 
 
 def _heard(state: DownloadState, progress: ModelDownloadProgress, now: float) -> DownloadState:
-    state = replace(state, answered_at=now, socket_heard_at=now)
+    state = state._replace(answered_at=now, socket_heard_at=now)
     match progress.status:
         case DownloadStatus.COMPLETED | DownloadStatus.FAILED | DownloadStatus.CANCELED:
             return _heard_terminal(state, progress.status, now)
         case DownloadStatus.RESET:
             return _new_attempt(state, now)
         case DownloadStatus.INITIALIZED | DownloadStatus.IN_PROGRESS:
-            state = replace(state, status=progress.status, alive=True, verdict=None, backoff_s=0.0, silent_since=None)
+            state = state._replace(status=progress.status, alive=True, verdict=None, backoff_s=0.0, silent_since=None)
             return _moved(state, progress.percentage, now)
         case DownloadStatus.UNKNOWN:
             # A status nobody knows changes nothing; a percentage beside it still is one, once there is an attempt.
@@ -285,17 +286,16 @@ def _heard(state: DownloadState, progress: ModelDownloadProgress, now: float) ->
 
 def _heard_terminal(state: DownloadState, status: DownloadStatus, now: float) -> DownloadState:
     """Note the verdict and ask. Before the attempt was seen alive it may be an earlier download's."""
-    state = replace(state, heard=f"the server said {status}")
+    state = state._replace(heard=f"the server said {status}")
     if state.alive and state.verdict is not status:
-        return replace(state, verdict=status, verdict_at=now, ask_at=now)
-    return replace(state, ask_at=min(state.ask_at, now + state.patience.poll_soon_s))
+        return state._replace(verdict=status, verdict_at=now, ask_at=now)
+    return state._replace(ask_at=min(state.ask_at, now + state.patience.poll_soon_s))
 
 
 def _new_attempt(state: DownloadState, now: float) -> DownloadState:
     if not state.alive:
         return state
-    return replace(
-        state,
+    return state._replace(
         attempt=state.attempt + 1,
         attempt_started_at=now,
         status=DownloadStatus.RESET,
@@ -318,11 +318,10 @@ def _moved(state: DownloadState, percentage: float | None, now: float) -> Downlo
     if percentage is None:
         return state
     before = state.raw_percentage
-    state = replace(state, raw_percentage=percentage)
+    state = state._replace(raw_percentage=percentage)
     if before is not None and percentage <= before:
         return state
-    state = replace(
-        state,
+    state = state._replace(
         progress_at=now,
         stalled_at=None,
         ask_at=max(state.ask_at, now + state.patience.poll_s) if _is_calm(state, now) else state.ask_at,
@@ -331,8 +330,7 @@ def _moved(state: DownloadState, percentage: float | None, now: float) -> Downlo
         return state
     # Progress after an idle snapshot: the flag lagged. It can do so a bounded number of times, there are only 100 %.
     first = percentage if state.joined and state.percentage is None else state.first_percentage
-    return replace(
-        state,
+    return state._replace(
         percentage=percentage,
         first_percentage=first,
         idle_at=None,
@@ -357,19 +355,19 @@ def _cancel_is_due(state: DownloadState, now: float) -> bool:
 def _seen(state: DownloadState, asked_at: float, now: float) -> DownloadState:
     model = state.model
     if model.downloaded:
-        return _end(replace(state, percentage=100.0), DownloadStatus.COMPLETED, "", now)
+        return _end(state._replace(percentage=100.0), DownloadStatus.COMPLETED, "", now)
     state = _seen_running(state, asked_at, now) if model.downloading else _seen_idle(state, asked_at, now)
-    return state if state.done else replace(state, ask_at=_next_question(state, now))
+    return state if state.done else state._replace(ask_at=_next_question(state, now))
 
 
 def _seen_running(state: DownloadState, asked_at: float, now: float) -> DownloadState:
     status = state.status if state.alive else DownloadStatus.IN_PROGRESS
-    state = replace(state, status=status, alive=True, seen_downloading=True, idle_at=None)
+    state = state._replace(status=status, alive=True, seen_downloading=True, idle_at=None)
     if asked_at >= state.refused_at:
-        state = replace(state, refused=None)
+        state = state._replace(refused=None)
     # The flag may lag behind a terminal frame as it may behind the start; after that the frame was an older one.
     if now - state.verdict_at >= state.patience.start_grace_s:
-        state = replace(state, verdict=None)
+        state = state._replace(verdict=None)
     silent_s = now - state.socket_heard_at
     if state.socket_open and silent_s >= state.patience.silent_after_s:
         return _socket_lost(state, SocketLost(f"the socket was silent for {format_duration(silent_s)}"), now)
@@ -382,7 +380,7 @@ def _seen_idle(state: DownloadState, asked_at: float, now: float) -> DownloadSta
         return _end(state, DownloadStatus.FAILED, state.refused, now)
     if state.verdict in (DownloadStatus.FAILED, DownloadStatus.CANCELED) and asked_at >= state.verdict_at:
         return _end(state, state.verdict, state.refused or "", now)
-    state = replace(state, idle_at=now if state.idle_at is None else state.idle_at)
+    state = state._replace(idle_at=now if state.idle_at is None else state.idle_at)
     if state.cancel_asked_at is not None and asked_at >= state.cancel_asked_at:
         settled = now - state.cancel_asked_at >= state.patience.settle_s
         return _end(state, DownloadStatus.CANCELED, "", now) if state.seen_downloading or settled else state
@@ -415,7 +413,7 @@ def _unanswered(state: DownloadState, words: str, now: float) -> DownloadState:
     # The patience runs from the first question that stayed unanswered, not from the last answer: a machine that
     # slept an hour has not been left without an answer for an hour.
     since = now if state.silent_since is None else state.silent_since
-    state = replace(state, silent_since=since, heard=words, ask_at=now + state.patience.poll_closed_s)
+    state = state._replace(silent_since=since, heard=words, ask_at=now + state.patience.poll_closed_s)
     if now - since < state.patience.lost_after_s:
         return state
     return _end(state, DownloadStatus.FAILED, _loss(state), now)
@@ -437,8 +435,7 @@ def wall_time(state: DownloadState, at: float) -> datetime:
 def _socket_lost(state: DownloadState, event: SocketLost, now: float) -> DownloadState:
     patience = state.patience
     backoff = min(patience.backoff_most_s, max(patience.backoff_first_s, state.backoff_s * 2))
-    return replace(
-        state,
+    return state._replace(
         socket_open=False,
         socket_words=event.words,
         backoff_s=backoff,
@@ -448,12 +445,12 @@ def _socket_lost(state: DownloadState, event: SocketLost, now: float) -> Downloa
 
 
 def _end(state: DownloadState, status: DownloadStatus, reason: str, now: float) -> DownloadState:
-    return replace(state, status=status, reason=printable(reason, limit=500), ended_at=now, stalled_at=None)
+    return state._replace(status=status, reason=printable(reason, limit=500), ended_at=now, stalled_at=None)
 
 
 def _check_stall(state: DownloadState, now: float) -> DownloadState:
     if state.stalled_at is None and now - state.progress_at >= state.patience.stall_after_s:
-        return replace(state, stalled_at=state.progress_at)
+        return state._replace(stalled_at=state.progress_at)
     return state
 
 

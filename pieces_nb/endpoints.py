@@ -22,7 +22,8 @@ GONE = 410
 
 def models(transport: Transport) -> list[Model]:
     """`GET /models`."""
-    return models_from_wire(transport.get("/models").json())
+    answer = transport.get("/models")
+    return models_from_wire(answer.json(), source=answer.url)
 
 
 def snapshot(transport: Transport, model_id: str) -> Model:
@@ -33,7 +34,7 @@ def snapshot(transport: Transport, model_id: str) -> Model:
         if exc.status != GONE:
             raise
         raise ModelNotFound(f"The server has no model {model_id!r}: {exc.text or exc}", model=model_id) from exc
-    model = Model.from_wire(answer.json())
+    model = Model.from_wire(answer.json(), source=answer.url)
     if model.id.casefold() != model_id.casefold():
         shown = printable(model.id, limit=60)
         raise ProtocolError(f"{answer.url} answered about another model, {shown!r}.", url=answer.url)
@@ -77,7 +78,8 @@ def update(transport: Transport, model: dict[str, Any]) -> None:
 
 def create(transport: Transport, seeded: dict[str, Any]) -> Model:
     """`POST /models/create`, with a SeededModel."""
-    return Model.from_wire(transport.post("/models/create", seeded).json())
+    answer = transport.post("/models/create", seeded)
+    return Model.from_wire(answer.json(), source=answer.url)
 
 
 def delete(transport: Transport, model_id: str) -> None:

@@ -82,12 +82,16 @@ class PiecesError(_ShortTraceback, Exception):
 
 
 class PiecesUnreachable(PiecesError, ConnectionError):
-    """Nothing answered at `url` (in time); `timed_out` says that something took the call and stayed silent."""
+    """Nothing answered at `url` (in time).
 
-    def __init__(self, message: str, *, url: str = "", timed_out: bool = False) -> None:
+    `timed_out`: something took the call and stayed silent; `connected`: the call may have arrived.
+    """
+
+    def __init__(self, message: str, *, url: str = "", timed_out: bool = False, connected: bool = False) -> None:
         super().__init__(message)
         self.url = url
         self.timed_out = timed_out
+        self.connected = connected or timed_out
 
 
 class PiecesServerError(PiecesError):

@@ -61,10 +61,10 @@ class Model:
         self.raw = raw
 
     @classmethod
-    def from_wire(cls, value: object) -> Model:
-        """Return the model that a decoded JSON answer holds; `ProtocolError` if it is no object."""
+    def from_wire(cls, value: object, *, source: str = "The server") -> Model:
+        """Return the model that a decoded JSON answer of `source` holds; `ProtocolError` if it is no object."""
         if not isinstance(value, dict):
-            raise ProtocolError(f"The answer is {_kind(value)} where the Model API has a Model object.")
+            raise ProtocolError(f"{source} answered with {_kind(value)} where the Model API has a Model object.")
         return cls(value)
 
     @property
@@ -183,11 +183,11 @@ class Model:
         return f"Model({self.title!r}, state={str(self.state)!r}, id={self.id!r})"
 
 
-def models_from_wire(value: object) -> list[Model]:
+def models_from_wire(value: object, *, source: str = "The server") -> list[Model]:
     """Return the models of `{"iterable": [Model, …]}`; an item that is no object is left out, and logged."""
     items = value.get("iterable") if isinstance(value, dict) else None
     if not isinstance(items, list):
-        raise ProtocolError(f"The answer is {_kind(value)} where the Model API has a list of models.")
+        raise ProtocolError(f"{source} answered with {_kind(value)} where the Model API has a list of models.")
     models = [Model(item) for item in items if isinstance(item, dict)]
     if len(models) < len(items):
         log.warning("%d of %d entries in the list of models are no objects", len(items) - len(models), len(items))

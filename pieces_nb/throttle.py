@@ -71,7 +71,10 @@ class Throttle:
 
     def due(self, now: float) -> bool:
         """Whether to show it now; True spends the turn."""
-        if not self._waiting or now < self._next_at or not self._budget.take(now):
+        if not self._waiting or now < self._next_at:
+            return False
+        if not self._budget.take(now):
+            self._next_at = now + self._budget.interval_s / 25
             return False
         self._waiting = False
         self._next_at = now + self._budget.interval_s

@@ -73,6 +73,12 @@ class Transport:
         self._adapter.close()
 
     def get(self, path: str, *, timeout_s: float | None = None) -> Answer:
+        try:
+            return self._call("GET", path, None, timeout_s)
+        except PiecesUnreachable as exc:
+            if exc.timed_out or not exc.connected:
+                raise
+        # A kept connection may be closed by the server in the moment that it is used again: a new one tells.
         return self._call("GET", path, None, timeout_s)
 
     def post(self, path: str, body: object = None, *, timeout_s: float | None = None) -> Answer:
@@ -149,7 +155,20 @@ class _BoundedResponse(http.client.HTTPResponse):
 
 
 class _Connection(urllib3.connection.HTTPConnection):
+    """A connection that ends with an answer whose head makes no sense; urllib3 leaves it to the garbage collector."""
+
     response_class = _BoundedResponse
+
+    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as in urllib3 itself
+        line = self.sock
+        try:
+            return super().getresponse()
+        except BaseException:
+            self.close()
+            # The answer that made no sense may still hold it open.
+            if line.fileno() != -1:
+                socket.close(line.detach())
+            raise
 
 
 class _TLSConnection(urllib3.connection.HTTPSConnection):
@@ -218,7 +237,7 @@ def _translated(url: str, timeout_s: float) -> Iterator[None]:
         yield
     except (requests.Timeout, urllib3.exceptions.ReadTimeoutError, TimeoutError) as exc:
         message = f"{where} did not answer within {timeout_s:g} s."
-        raise PiecesUnreachable(message, url=url, timed_out=True) from exc
+        raise PiecesUnreachable(message, url=url, timed_out=True, connected=True) from exc
     except (requests.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as exc:
         raise _broken(exc, where, url) from exc
     except ValueError as exc:
@@ -229,12 +248,17 @@ def _broken(exc: BaseException, where: str, url: str) -> PiecesUnreachable | Pro
     """Return ours for a call that came to nothing: nobody there, gone in the middle, or no HTTP."""
     causes = list(_causes(exc))
     words = next((seen.strerror.lower() for seen in causes if isinstance(seen, OSError) and seen.strerror), "")
-    if any(isinstance(seen, http.client.IncompleteRead | http.client.RemoteDisconnected) for seen in causes):
-        return PiecesUnreachable(f"{where} broke off before its answer was whole.", url=url)
+    nonsense = any(type(seen) is ValueError and not str(seen).endswith("b''") for seen in causes)  # a chunk's length
+    if not nonsense and any(
+        isinstance(seen, http.client.IncompleteRead | http.client.RemoteDisconnected) for seen in causes
+    ):
+        return PiecesUnreachable(f"{where} broke off before its answer was whole.", url=url, connected=True)
     if not words and any(isinstance(seen, http.client.HTTPException | urllib3.exceptions.HTTPError) for seen in causes):
         said = printable(str(causes[-1]), limit=120)
         return ProtocolError(f"{where} answered with something that is no HTTP: {said}.", url=url)
-    return PiecesUnreachable(f"Nothing answers at {where}: {words or 'the connection broke'}.", url=url)
+    connected = not any(isinstance(seen, urllib3.exceptions.NewConnectionError) for seen in causes)
+    what = f"Nothing answers at {where}" if not connected else f"The connection to {where} broke"
+    return PiecesUnreachable(f"{what}: {words or 'it was closed'}.", url=url, connected=connected)
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:

@@ -153,7 +153,7 @@ def test_models_with_the_same_fields_are_equal_and_one_key() -> None:
     [(None, "null"), (True, "a boolean"), (3, "a number"), (1.5, "a number"), ("x", "a text"), ([], "a list")],
 )
 def test_an_answer_that_is_no_object_is_a_protocol_error_that_says_what_it_is(value: Any, kind: str) -> None:
-    with pytest.raises(ProtocolError, match=f"The answer is {kind} "):
+    with pytest.raises(ProtocolError, match=f"The server answered with {kind} "):
         Model.from_wire(value)
     with pytest.raises(ProtocolError, match="where the Model API has a list of models"):
         models_from_wire({"iterable": value} if value != [] else [])
