@@ -376,7 +376,9 @@ def _seen_running(state: DownloadState, asked_at: float, now: float) -> Download
 
 def _seen_idle(state: DownloadState, asked_at: float, now: float) -> DownloadState:
     """Neither downloading nor downloaded: an end, unless the server's flags only lag."""
-    if state.refused is not None and not state.alive:
+    # A start that is answered with an error after we asked to cancel may be so because of the cancel.
+    is_ours = state.cancel_asked_at is not None and state.refused_at >= state.cancel_asked_at
+    if state.refused is not None and not state.alive and not is_ours:
         return _end(state, DownloadStatus.FAILED, state.refused, now)
     if state.verdict in (DownloadStatus.FAILED, DownloadStatus.CANCELED) and asked_at >= state.verdict_at:
         return _end(state, state.verdict, state.refused or "", now)
@@ -467,8 +469,8 @@ def _sampled(state: DownloadState, percentage: float, now: float) -> tuple[Sampl
 
 
 def rate_per_s(state: DownloadState, *, now: float) -> float | None:
-    """Return percentage points a second over the last seconds; None while stalled, ended or not yet known."""
-    if state.stalled or state.done or len(state.samples) < 2:
+    """Return percentage points a second over the last seconds; None while stalled, unanswered, ended or not known."""
+    if state.stalled or state.done or state.silent_since is not None or len(state.samples) < 2:
         return None
     first, last = state.samples[0], state.samples[-1]
     # Counting up to now, not up to the last sample, lets the speed fall while nothing comes.

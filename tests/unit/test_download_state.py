@@ -275,6 +275,14 @@ def test_a_stall_says_since_when_and_blanks_speed_and_time_left() -> None:
     assert not play(state, (50, frame("IN-PROGRESS", 41))).stalled
 
 
+def test_without_an_answer_speed_and_time_left_are_blank() -> None:
+    state = play(running(percentage=10), (1, frame("IN-PROGRESS", 20)))
+    assert ds.time_left_s(state, now=2) is not None
+    state = play(state, (2, NoAnswer("refused")))
+    assert ds.speed_bytes_per_s(state, now=2) is None
+    assert ds.time_left_s(state, now=2) is None
+
+
 # Rule 7: cancel ------------------------------------------------------------------------------------------------------
 
 
@@ -301,6 +309,20 @@ def test_a_cancel_while_the_downloading_flag_lags_waits_until_it_is_settled() ->
     assert not state.done
     assert play(state, seen(RUNNING, 1)).done is False
     assert play(state, seen(IDLE, 2.2)).status == "CANCELED"
+
+
+@pytest.mark.parametrize("before", [[], [(0.1, frame("IN-PROGRESS", 1)), (5.1, frame("RESET"))]])
+def test_a_start_that_is_refused_because_of_our_cancel_is_canceled(before: list[tuple[float, Event]]) -> None:
+    state = play(start(IDLE, now=0), *before[:1], (5, CancelAsked()), *before[1:])
+    state = play(state, (5.2, StartRefused("the download was canceled")), seen(IDLE, 5.3), seen(IDLE, 7.3))
+    assert state.status == "CANCELED"
+
+
+def test_a_start_that_was_refused_before_we_asked_to_cancel_is_failed() -> None:
+    state = play(
+        start(IDLE, now=0), (0.1, StartRefused("the engine is missing")), (0.2, CancelAsked()), seen(IDLE, 0.3)
+    )
+    assert (state.status, state.reason) == ("FAILED", "the engine is missing")
 
 
 # Speed ---------------------------------------------------------------------------------------------------------------
