@@ -42,7 +42,7 @@ class UpdateBudget:
 
         A hundred threads that wake for every frame cost more than all that is shown.
         """
-        return (self.interval_s - self._interval_s) / 3
+        return (self.interval_s - self._interval_s) / 2.5
 
     def take(self, now: float) -> bool:
         """Spend one update, if there is one to spend."""
