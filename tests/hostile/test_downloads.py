@@ -244,6 +244,21 @@ def test_a_socket_that_closes_again_and_again_is_opened_less_and_less_often(
     assert watched.end() == COMPLETED
 
 
+@pytest.mark.parametrize("scheme", ["ws", "http"])
+@pytest.mark.parametrize("status", ["301 Moved", "302 Found", "307 Temporary Redirect", "308 Permanent Redirect"])
+def test_a_redirect_of_the_socket_is_not_followed(
+    status: str, scheme: str, make_server: MakeServer, clients: Clients
+) -> None:
+    server, elsewhere = make_server(), make_server()
+    location = f"Location: {scheme}://127.0.0.1:{elsewhere.port}/model/{ID}/download/progress"
+    server.answers["progress"] = in_turn(
+        says(http(b"", status, location)), websocket(*STARTS, seen_again(times=2), *COMPLETES)
+    )
+    assert ends(server, clients) == COMPLETED
+    assert server.count("progress") == 2
+    assert elsewhere.lines == 0
+
+
 # The socket is silent -------------------------------------------------------------------------------------------------
 
 
@@ -431,6 +446,19 @@ def test_percentages_that_go_back_are_not_shown(server: HostileServer, clients: 
     server.answers["progress"] = websocket(*frames, seen_again(times=2), *COMPLETES)
     watched = follow(client_of(server, clients))
     watched.wait_until(lambda download: download.percentage == 62)
+    assert watched.end() == COMPLETED
+
+
+def test_a_percentage_that_went_back_and_rises_again_is_not_shown(server: HostileServer, clients: Clients) -> None:
+    done = threading.Event()
+    server.answers["progress"] = websocket(
+        *STARTS, pause(0.15), progress("IN-PROGRESS", 20), pause(0.15), progress("IN-PROGRESS", 30), until(done),
+        *COMPLETES,
+    )  # fmt: skip
+    watched = follow(client_of(server, clients))
+    watched.wait_until(lambda download: download.state.raw_percentage == 30)
+    assert watched.download.percentage == 40
+    done.set()
     assert watched.end() == COMPLETED
 
 

@@ -275,6 +275,13 @@ def test_a_stall_says_since_when_and_blanks_speed_and_time_left() -> None:
     assert not play(state, (50, frame("IN-PROGRESS", 41))).stalled
 
 
+@pytest.mark.parametrize("repeated", [40, 20, None])
+def test_frames_that_do_not_move_are_a_stall_all_the_same(repeated: int | None) -> None:
+    state = play(running(percentage=30), (10, frame("IN-PROGRESS", 40)))
+    state = play(state, *((float(now), frame("IN-PROGRESS", repeated)) for now in range(11, 41)))
+    assert (state.stalled_at, state.done) == (10, False)
+
+
 def test_without_an_answer_speed_and_time_left_are_blank() -> None:
     state = play(running(percentage=10), (1, frame("IN-PROGRESS", 20)))
     assert ds.time_left_s(state, now=2) is not None
