@@ -638,6 +638,23 @@ def test_a_start_that_times_out_is_no_error(server: HostileServer, clients: Clie
     assert ends(server, clients, timeout_s=0.3) == COMPLETED
 
 
+def test_the_socket_waits_for_the_answer_to_the_start(server: HostileServer, clients: Clients) -> None:
+    """Opened before, it would hear of an earlier download."""
+    opened: list[int] = []
+
+    def start(line: Line, request: Request) -> None:
+        line.server.models[ID].update(STARTED)
+        seen_again(times=3)(line)
+        opened.append(line.server.count("progress"))
+        says(http(line.server.models[ID]))(line, request)
+
+    server.answers.update(start=start, progress=websocket(*STARTS, seen_again(times=2), *COMPLETES))
+    patience = dataclasses.replace(PATIENT, start_answer_s=DEADLINE_S)
+    assert ends(server, clients, patience=patience) == COMPLETED
+    assert opened == [0]
+    assert server.count("progress") == 1
+
+
 def test_a_start_that_is_answered_at_the_end_does_not_keep_the_progress_back(
     server: HostileServer, clients: Clients
 ) -> None:
