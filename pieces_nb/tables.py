@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 _GB = 1e9
 _MOST_ROWS = 60
 _ONE_LINE = 50
+_ID_CELL = re.compile(r"<td>(?=[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}</td>)", re.IGNORECASE)
 
 LIST_COLUMNS = ("name", "state", "size_gb", "ram_gb", "parameters_b", "quantization", "provider", "custom", "id")
 _TEXT = ("name", "state", "quantization", "provider", "id")
@@ -72,9 +74,11 @@ class Table(pd.DataFrame):
                 border=0,
                 classes=["dataframe", "tex2jax_ignore", "mathjax_ignore"],
             )
-        # A row of short texts is one line; a front end would break every name and id otherwise.
-        style = ' style="white-space: nowrap"' if _longest(shown) <= _ONE_LINE else ""
-        return f"<div{style}>{html}</div>{caption}"
+        if _longest(shown) <= _ONE_LINE:
+            # A row of short texts is one line, but for ids: front ends break every name, whatever the table says.
+            html = _ID_CELL.sub('<td style="font-size: 70%; max-width: 20ch">', html)
+            html = html.replace("<td>", '<td style="white-space: nowrap">')
+        return f"<div>{html}</div>{caption}"
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:
