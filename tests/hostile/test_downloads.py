@@ -562,6 +562,28 @@ def test_an_end_that_the_snapshot_denies_is_no_end(word: str, server: HostileSer
     assert 100 not in [shown.percentage for shown in watched.shown[:-1]]
 
 
+@pytest.mark.parametrize("word", ["FAILED", "CANCELED"])
+def test_a_snapshot_asked_for_before_an_end_was_said_does_not_confirm_it(
+    word: str, server: HostileServer, clients: Clients
+) -> None:
+    asked, heard = threading.Event(), threading.Event()
+
+    def old(line: Line, request: Request) -> None:
+        asked.set()
+        when(heard, says(http(model_of())))(line, request)
+
+    polite = server.answers["snapshot"]
+    server.answers["snapshot"] = in_turn(polite, polite, polite, old, polite)
+    server.answers["progress"] = websocket(
+        *STARTS, until(asked), progress(word), until(heard), seen_again(times=2), progress("IN-PROGRESS", 60),
+        seen_again(times=2), *COMPLETES,
+    )  # fmt: skip
+    watched = follow(client_of(server, clients))
+    watched.wait_until(lambda download: download.state.verdict == word)
+    heard.set()
+    assert watched.end() == COMPLETED
+
+
 def test_completed_without_the_model_being_there_is_failed(server: HostileServer, clients: Clients) -> None:
     server.answers["progress"] = websocket(*STARTS, becomes(downloading=False), progress("COMPLETED", 100))
     status, error = ends(server, clients, patience=dataclasses.replace(PATIENT, start_grace_s=0.4))
