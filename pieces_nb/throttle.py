@@ -8,8 +8,10 @@ from __future__ import annotations
 import threading
 
 INTERVAL_S = 0.1
-MOST_PER_S = 45.0  # of the bars; what is left to 50 is for the line with their total
-TOTAL_INTERVAL_S = 0.25
+MOST_PER_S = 45.0  # of the bars; the line with their total comes on top
+TOTAL_INTERVAL_S = 0.5
+SLACK = 1.08  # were the budget spent to the last, some bars would always come too late for their turn
+_RETRY_S = 0.02
 
 
 class UpdateBudget:
@@ -34,7 +36,7 @@ class UpdateBudget:
     @property
     def interval_s(self) -> float:
         """The time between two updates of one bar: the more bars run, the longer."""
-        return max(self._interval_s, self._running / self._most_per_s)
+        return max(self._interval_s, self._running / self._most_per_s * SLACK)
 
     @property
     def rest_s(self) -> float:
@@ -74,7 +76,7 @@ class Throttle:
         if not self._waiting or now < self._next_at:
             return False
         if not self._budget.take(now):
-            self._next_at = now + self._budget.interval_s / 25
+            self._next_at = now + _RETRY_S
             return False
         self._waiting = False
         self._next_at = now + self._budget.interval_s

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pieces_nb.throttle import INTERVAL_S, MOST_PER_S, Throttle, UpdateBudget
+from pieces_nb.throttle import INTERVAL_S, MOST_PER_S, SLACK, Throttle, UpdateBudget
 
 
 def throttle(bars: int = 1, budget: UpdateBudget | None = None) -> Throttle:
@@ -74,14 +74,25 @@ def test_hundred_bars_keep_within_the_budget_together_and_each_has_its_share() -
     assert min(counts) >= 3
 
 
+def test_of_hundreds_of_bars_in_step_none_comes_too_late_for_ever() -> None:
+    budget = UpdateBudget()
+    bars = [throttle(budget=budget) for _ in range(300)]
+    counts = [0] * 300
+    for tick in range(1600):
+        for index, bar in enumerate(bars):
+            bar.changed()
+            counts[index] += bar.due(100 + tick / 100)
+    assert min(counts) >= 2
+
+
 def test_a_bar_that_has_left_gives_its_share_back() -> None:
     budget = UpdateBudget(interval_s=0.1, most_per_s=10)
     for _ in range(4):
         budget.join()
-    assert budget.interval_s == pytest.approx(0.4)
+    assert budget.interval_s == pytest.approx(0.4 * SLACK)
     for _ in range(3):
         budget.leave()
-    assert budget.interval_s == pytest.approx(0.1)
+    assert budget.interval_s == pytest.approx(0.1 * SLACK)
 
 
 def test_silence_saves_up_no_more_than_a_tenth_of_a_second() -> None:
@@ -120,4 +131,4 @@ def test_news_of_many_bars_may_wait_for_a_part_of_their_turn_and_not_past_it() -
     assert one.rest_s(100.0) == 0  # its turn is now
     assert one.due(100.0)
     one.changed()
-    assert one.rest_s(100.0 + 100 / MOST_PER_S - 0.01) == pytest.approx(0.01)
+    assert one.rest_s(100.0 + 100 / MOST_PER_S * SLACK - 0.01) == pytest.approx(0.01)
