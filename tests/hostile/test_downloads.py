@@ -20,6 +20,7 @@ from pieces_nb.errors import (
     PiecesServerError,
     WaitTimeout,
 )
+from pieces_nb.throttle import INTERVAL_S, MOST_PER_S
 from tests.hostile.conftest import MakeServer
 from tests.hostile.following import PATIENT, Watched, client_of, follow, settled
 from tests.hostile.server import (
@@ -1161,6 +1162,28 @@ def test_many_at_once_end_each_in_its_own_way(make_server: MakeServer, clients: 
     assert len(client.downloads) == 0
     assert [entry.outcome for entry in client.history.entries() if entry.verb == "download"].count("FAILED") == 4
     settled(lambda: not clients[0].downloads, lambda: "downloads that are still followed")
+
+
+def test_the_updates_of_many_at_once_keep_within_one_budget_and_every_end_is_shown(
+    make_server: MakeServer, clients: Clients
+) -> None:
+    server = make_server()
+    ids = [f"11111111-2222-4333-8444-{number:012d}" for number in range(12)]
+    server.models = {model_id: model_of(model_id, f"Phi-2 {model_id[-2:]}") for model_id in ids}
+    frames = [step for value in range(50) for step in (progress("IN-PROGRESS", value), pause(0.03))]
+
+    def run(line: Line, request: Request) -> None:
+        there = becomes(request.target.split("/")[2], downloading=False, downloaded=True)
+        websocket(*STARTS[:1], *frames, there, progress("COMPLETED", 100))(line, request)
+
+    server.answers["progress"] = run
+    client = client_of(server, clients)
+    began = time.monotonic()
+    watched = [follow(client, model_id) for model_id in ids]
+    assert [one.end() for one in watched] == [COMPLETED] * len(ids)
+    took_s = time.monotonic() - began
+    updates = sum(not shown.done for one in watched for shown in one.shown)
+    assert updates <= MOST_PER_S * (took_s + INTERVAL_S) + 1
 
 
 ODD_PERCENTAGES = (math.nan, math.inf, -math.inf)
