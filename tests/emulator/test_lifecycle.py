@@ -27,7 +27,7 @@ def own_threads() -> list[str]:
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-W", "error", "-X", "dev", "-c", code]
+    command = [sys.executable, "-W", "error", "-c", code]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -405,9 +405,11 @@ def test_an_odd_frame_changes_nothing(kind: str, server: HostileServer, clients:
 
 def test_a_binary_frame_that_holds_a_status_counts(server: HostileServer, clients: Clients) -> None:
     data = b'{"status": "IN-PROGRESS", "percentage": 55}'
-    server.answers["progress"] = websocket(frame(data, BINARY), seen_again(), *COMPLETES)
+    done = threading.Event()
+    server.answers["progress"] = websocket(frame(data, BINARY), until(done), *COMPLETES)
     watched = follow(client_of(server, clients))
     watched.wait_until(lambda download: download.percentage == 55)
+    done.set()
     assert watched.end() == COMPLETED
 
 
