@@ -339,9 +339,11 @@ def test_a_frame_of_one_byte_at_a_time_holds_nothing_up(opcode: int, server: Hos
 
 def test_a_frame_in_pieces_is_one_frame(server: HostileServer, clients: Clients) -> None:
     whole = progress("IN-PROGRESS", 77)
-    server.answers["progress"] = websocket(*STARTS, dripped(whole, 0.02), seen_again(), *COMPLETES)
+    done = threading.Event()
+    server.answers["progress"] = websocket(*STARTS, dripped(whole, 0.02), until(done), *COMPLETES)
     watched = follow(client_of(server, clients))
     watched.wait_until(lambda download: download.percentage == 77)
+    done.set()
     assert watched.end() == COMPLETED
     assert server.count("progress") == 1
 
@@ -434,11 +436,13 @@ BREAKING_FRAMES: dict[str, bytes] = {
 def test_a_frame_that_breaks_the_protocol_costs_the_socket_and_nothing_else(
     kind: str, server: HostileServer, clients: Clients
 ) -> None:
+    done = threading.Event()
     server.answers["progress"] = in_turn(
-        websocket(*STARTS, BREAKING_FRAMES[kind]), websocket(progress("IN-PROGRESS", 60), seen_again(), *COMPLETES)
+        websocket(*STARTS, BREAKING_FRAMES[kind]), websocket(progress("IN-PROGRESS", 60), until(done), *COMPLETES)
     )
     watched = follow(client_of(server, clients))
     watched.wait_until(lambda download: download.percentage == 60)
+    done.set()
     assert watched.end() == COMPLETED
     assert server.count("progress") == 2
 
@@ -556,11 +560,13 @@ def test_an_old_end_does_not_hide_that_a_cancel_took_effect(server: HostileServe
 
 @pytest.mark.parametrize("word", ["COMPLETED", "FAILED", "CANCELED"])
 def test_an_end_that_the_snapshot_denies_is_no_end(word: str, server: HostileServer, clients: Clients) -> None:
+    done = threading.Event()
     server.answers["progress"] = websocket(
-        *STARTS, progress(word, 100), seen_again(times=4), progress("IN-PROGRESS", 80), seen_again(), *COMPLETES
+        *STARTS, progress(word, 100), seen_again(times=4), progress("IN-PROGRESS", 80), until(done), *COMPLETES
     )
     watched = follow(client_of(server, clients))
     watched.wait_until(lambda download: download.percentage == 80)
+    done.set()
     assert watched.end() == COMPLETED
     assert 100 not in [shown.percentage for shown in watched.shown[:-1]]
 
