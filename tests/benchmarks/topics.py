@@ -203,7 +203,7 @@ def tables() -> list[Line]:
     return [
         *lines,
         # Linear, but for Python's collector: above some thousand models it looks through all that json.loads makes.
-        Line("… time for one of 10,000, of that for one of 1,000", Spread.of([growth]), "×", at_most(1.5), detail),
+        Line("… time for one of 10,000, of that for one of 1,000", Spread.of([growth]), "×", at_most(1.2), detail),
     ]
 
 
