@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gc
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -14,6 +16,20 @@ from tests.hostile.following import settled
 from tests.hostile.server import HostileServer
 
 MakeServer = Callable[..., HostileServer]
+_HERE = Path(__file__).parent
+_CASES_BY_DEFAULT = 2
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a table of cases the first two are in the default run, which has to be short; all are in the longer half."""
+    seen: Counter[str] = Counter()
+    for item in items:
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec") and item.path.parent == _HERE:
+            table = f"{item.path.name}::{item.originalname}"
+            seen[table] += 1
+            if seen[table] > _CASES_BY_DEFAULT:
+                item.add_marker(pytest.mark.full)
 
 
 @pytest.fixture(autouse=True)
