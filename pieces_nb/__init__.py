@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from pieces_nb.client import ModelClient
-    from pieces_nb.downloads import Download, Downloads
+    from pieces_nb.download.download import Download, Downloads
     from pieces_nb.errors import (
         AmbiguousModel,
         BadArguments,
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         StoppedWaiting,
         WaitTimeout,
     )
-    from pieces_nb.models import DownloadStatus, Model, ModelDownloadProgress
+    from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
 
 __version__ = "0.1.0"
 
@@ -57,11 +57,11 @@ __all__ = [
 
 _HOMES = {
     "ModelClient": "client",
-    "Download": "downloads",
-    "Downloads": "downloads",
-    "DownloadStatus": "models",
-    "Model": "models",
-    "ModelDownloadProgress": "models",
+    "Download": "download.download",
+    "Downloads": "download.download",
+    "DownloadStatus": "model.models",
+    "Model": "model.models",
+    "ModelDownloadProgress": "model.models",
 }
 
 
@@ -82,13 +82,13 @@ def __dir__() -> list[str]:
 
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register `%pieces_model` and its completion (`%load_ext pieces_nb`)."""
-    from pieces_nb.magics.magic import load
+    from pieces_nb.views.magic import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: InteractiveShell) -> None:
     """Remove them, close what is open, and leave no thread (`%unload_ext pieces_nb`)."""
-    from pieces_nb.magics.magic import unload
+    from pieces_nb.views.magic import unload
 
     unload(shell)

@@ -8,7 +8,7 @@ import sys
 def main() -> int:
     """Run the command line and return the exit code: 0 done, 1 failed, 2 wrong arguments, 130 interrupted."""
     try:
-        from pieces_nb.terminal import program
+        from pieces_nb.views.terminal import program
 
         return program.main(sys.argv[1:])
     except KeyboardInterrupt:  # before the program was there to say more

@@ -13,21 +13,22 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
-from pieces_nb import endpoints, resolve
-from pieces_nb.connection import EMULATOR, VARIABLE, Connection, address_from_environment
+from pieces_nb.download.throttle import UpdateBudget
 from pieces_nb.errors import CancelNotConfirmed, ModelNotFound, ModelStateError, PiecesError, PiecesUnreachable
 from pieces_nb.history import Entry, History
-from pieces_nb.models import Model
+from pieces_nb.model import resolve
+from pieces_nb.model.models import Model
 from pieces_nb.text import printable
-from pieces_nb.throttle import UpdateBudget
+from pieces_nb.wire import endpoints
+from pieces_nb.wire.connection import EMULATOR, VARIABLE, Connection, address_from_environment
 
 if TYPE_CHECKING:
-    from pieces_nb.discovery import Found
-    from pieces_nb.download_state import Patience
-    from pieces_nb.downloads import Download, Downloads, Surroundings
+    from pieces_nb.download.download import Download, Downloads, Surroundings
+    from pieces_nb.download.state import Patience
     from pieces_nb.emulator import Emulator
-    from pieces_nb.panel import Panel
-    from pieces_nb.tables import Table
+    from pieces_nb.views.frames import Table
+    from pieces_nb.views.panel import Panel
+    from pieces_nb.wire.discovery import Found
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +177,7 @@ class ModelClient:
 
         Sizes in units of 1e9 bytes, parameters in billions, NaN and '' where unknown. `wide` gives every wire field.
         """
-        from pieces_nb import tables
+        from pieces_nb.views import frames as tables
 
         models = self.models() if models is None else models
         frame = tables.wide_frame(models) if wide else tables.list_frame(models)
@@ -185,14 +186,14 @@ class ModelClient:
 
     def change_table(self, before: Model, after: Model, changes: Iterable[str]) -> Table:
         """Return old and new values, one row a changed field."""
-        from pieces_nb import tables
+        from pieces_nb.views import frames as tables
 
         frame = tables.change_frame(before.raw, after.raw, list(changes))
         return tables.Table.of(frame, caption=f"{_title(after)} · {self.server}", shows_index=True)
 
     def progress_table(self, downloads: Sequence[Download]) -> Table:
         """Return one row a download: name status percentage done_gb size_gb speed_mb_s time_left_s stalled_since id."""
-        from pieces_nb import tables
+        from pieces_nb.views import frames as tables
 
         return tables.Table.of(
             tables.progress_frame(downloads), caption=self.server, when_empty="Nothing is downloading."
@@ -200,14 +201,15 @@ class ModelClient:
 
     def history_table(self) -> Table:
         """Return what was done here, oldest first; `started` is in UTC, `bytes` NaN where nothing is transferred."""
-        from pieces_nb import tables
+        from pieces_nb.views import frames as tables
 
         frame = tables.history_frame(self.history.entries())
         return tables.Table.of(frame, caption="What was done here, times in UTC", when_empty="Nothing was done yet.")
 
     def usage(self) -> Table:
         """Return what models take, biggest first: name resource size_gb free_with, and the totals below."""
-        from pieces_nb import tables, workflows
+        from pieces_nb import workflows
+        from pieces_nb.views import frames as tables
 
         url = self.url
         shares, note = workflows.usage(self.models(), url=url)
@@ -233,7 +235,8 @@ class ModelClient:
         that is all. `tell` hears each step that is to be done, in words, before anything is; `wait` waits for the
         download, by default `Download.wait`. Raises what download and load raise.
         """
-        from pieces_nb import tables, workflows
+        from pieces_nb import workflows
+        from pieces_nb.views import frames as tables
 
         seen = self.get(model)
         steps = workflows.plan(seen, load=load, url=self.url)
@@ -259,7 +262,7 @@ class ModelClient:
 
     def snapshot(self, *models: str | Model) -> Table:
         """Return the snapshots of models side by side: one column each, indexed by the wire's fields, nested dotted."""
-        from pieces_nb import tables
+        from pieces_nb.views import frames as tables
 
         seen = [self.get(model) for model in models]
         return tables.Table.of(tables.snapshot_frame(seen), caption=self.server, shows_index=True)
@@ -282,7 +285,7 @@ class ModelClient:
             raise ModelStateError(f"{_title(model)} runs in the cloud: there is nothing to download.")
 
     def _follow(self, model: Model, verb: str) -> Download:
-        from pieces_nb import downloads
+        from pieces_nb.download import download as downloads
 
         with self._lock:
             running = self._downloads.get(model.id)
@@ -295,7 +298,7 @@ class ModelClient:
         return download.start()
 
     def _surroundings(self) -> Surroundings:
-        from pieces_nb.downloads import Surroundings
+        from pieces_nb.download.download import Surroundings
 
         connection = self.connection
         return Surroundings(
@@ -326,7 +329,7 @@ class ModelClient:
     @property
     def downloads(self) -> Downloads:
         """The downloads that this client follows now."""
-        from pieces_nb.downloads import Downloads
+        from pieces_nb.download.download import Downloads
 
         with self._lock:
             return Downloads(list(self._downloads.values()))
@@ -336,7 +339,7 @@ class ModelClient:
 
         Raises `ModelStateError` for a named model that is not downloading.
         """
-        from pieces_nb.downloads import Downloads
+        from pieces_nb.download.download import Downloads
 
         if not models:
             # Ours first: a server may not list yet what was asked of it a moment ago.
@@ -447,7 +450,7 @@ class ModelClient:
     @property
     def patience(self) -> Patience:
         """How long the calls that follow a model wait for what."""
-        from pieces_nb.download_state import Patience
+        from pieces_nb.download.state import Patience
 
         return self._patience or Patience(stall_after_s=self.settings.stall_after_s)
 
@@ -460,7 +463,7 @@ class ModelClient:
         Raises `ModelStateError` if it is not custom, `BadArguments` for a field or value that cannot be, before
         anything is sent. Source: `POST /model/update`.
         """
-        from pieces_nb import fields
+        from pieces_nb.model import fields
 
         checked = fields.check({**(changes or {}), **named})
         before = self.get(model, beginnings=False)
@@ -475,14 +478,14 @@ class ModelClient:
 
     def create(self, name: str, changes: Mapping[str, Any] | None = None, /, **named: Any) -> Model:
         """Create a custom model and return it. Fields as for `update`. Source: `POST /models/create`."""
-        from pieces_nb import fields
+        from pieces_nb.model import fields
 
         fields.check({"name": name})
         return self.create_checked(name, fields.check({**(changes or {}), **named}))
 
     def create_checked(self, name: str, checked: Mapping[str, Any]) -> Model:
         """Create a custom model with fields that `fields.check` has let pass."""
-        from pieces_nb import fields
+        from pieces_nb.model import fields
 
         with self.history.recording("create", name):
             seeded = fields.seeded(name, checked, now=datetime.now(UTC))
@@ -523,7 +526,7 @@ class ModelClient:
 
     def panel(self, model: str | Model | None = None) -> Panel:
         """Return a control panel of ipywidgets; the last expression of a cell shows it."""
-        from pieces_nb.panel import Panel
+        from pieces_nb.views.panel import Panel
 
         panel = Panel(self, model)
         self._panels.add(panel)

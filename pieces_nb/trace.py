@@ -29,14 +29,14 @@ from typing import Any, NamedTuple, TextIO
 from urllib.parse import quote, urlsplit
 
 from pieces_nb import __version__
-from pieces_nb.addresses import host_of, is_loopback, quoted_id
 from pieces_nb.client import ModelClient, Settings
-from pieces_nb.connection import EMULATOR, Connection, address_from_environment
-from pieces_nb.downloads import Download
+from pieces_nb.download.download import Download
 from pieces_nb.errors import BadArguments, ModelStateError, PiecesError
-from pieces_nb.models import Model
+from pieces_nb.model.models import Model
 from pieces_nb.text import printable
-from pieces_nb.transport import Answer, ProgressSocket, SocketEnded, Transport
+from pieces_nb.wire.addresses import host_of, is_loopback, quoted_id
+from pieces_nb.wire.connection import EMULATOR, Connection, address_from_environment
+from pieces_nb.wire.http import Answer, ProgressSocket, SocketEnded, Transport
 
 FORMAT = 1
 MOST_BYTES = 10_000_000

@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pieces_nb import endpoints, fields
-from pieces_nb.addresses import host_of, is_loopback
 from pieces_nb.errors import BadArguments, ModelStateError, PiecesUnreachable, ProtocolError, WaitTimeout
-from pieces_nb.models import Model
+from pieces_nb.model import fields
+from pieces_nb.model.models import Model
 from pieces_nb.text import format_bytes, printable
+from pieces_nb.wire import endpoints
+from pieces_nb.wire.addresses import host_of, is_loopback
 
 if TYPE_CHECKING:
-    from pieces_nb.connection import Connection
-    from pieces_nb.download_state import Patience
+    from pieces_nb.download.state import Patience
+    from pieces_nb.wire.connection import Connection
 
 
 def snapshot(connection: Connection, model_id: str) -> Model:

@@ -72,7 +72,7 @@ def _frames(url: str, model_id: str) -> Iterator[dict[str, Any]]:
 
 
 def _ours(url: str, model_id: str) -> None:
-    from pieces_nb import display
+    from pieces_nb.views import notebook as display
 
     with ModelClient(url) as client:
         download = client.download(Model(wire.model(1, model_id=model_id)))
@@ -115,7 +115,7 @@ def burst(who: str, url: str, frames: int, turn: int) -> dict[str, float]:
 
 def end_shown(url: str, frames: int, turn: int) -> dict[str, float]:
     """Return how long after the snapshot that confirms it the end was shown, and the updates before."""
-    from pieces_nb import display
+    from pieces_nb.views import notebook as display
 
     with ModelClient(url) as client, _widget_messages() as sent:
         download = client.download(Model(wire.model(1, model_id=f"burst-{frames}-end{turn}")))
@@ -146,7 +146,7 @@ class _Resources(NamedTuple):
 
 def many(url: str, count: int, window_s: float, turn: int) -> dict[str, Any]:
     """Follow so many paced downloads at once; return what a window in their middle cost, and their ends."""
-    from pieces_nb import display
+    from pieces_nb.views import notebook as display
 
     with ModelClient(url) as client:  # what comes with the first use is not the downloads'
         display.wait_shown([client.download(Model(wire.model(1, model_id=f"burst-1-w{turn}")))], timeout_s=_END_S)

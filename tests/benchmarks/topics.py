@@ -390,8 +390,8 @@ def panel() -> list[Line]:
 
 
 def completion(counts: Sequence[int] = (1_000, 10_000), *, repetitions: int = 15) -> list[Line]:
-    from pieces_nb.fields import FIELDS
-    from pieces_nb.magics.completion import complete
+    from pieces_nb.model.fields import FIELDS
+    from pieces_nb.verbs.completion import complete
 
     lines = []
     for count in counts:

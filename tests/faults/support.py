@@ -16,7 +16,7 @@ from typing import Self
 
 import psutil
 
-from pieces_nb.download_state import Patience
+from pieces_nb.download.state import Patience
 
 DEADLINE_S = 30.0
 HASTY = Patience(

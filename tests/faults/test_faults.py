@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pieces_nb import DownloadFailed, ModelClient, StoppedWaiting
-from pieces_nb.downloads import Download
+from pieces_nb.download.download import Download
 
 from .support import DEADLINE_S, HASTY, EmulatorProcess, eventually, our_threads
 

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from pieces_nb import ModelClient
 from pieces_nb.client import Settings
-from pieces_nb.connection import Connection
-from pieces_nb.download_state import Patience
-from pieces_nb.downloads import Download
+from pieces_nb.download.download import Download
+from pieces_nb.download.state import Patience
 from pieces_nb.errors import DownloadCanceled, DownloadFailed
+from pieces_nb.wire.connection import Connection
 from tests.hostile.server import DEADLINE_S, ID, HostileServer
 
 # Quick to ask, slow to give up: for the cases in which nothing should be given up.

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pieces_nb import ModelClient, discovery
-from pieces_nb.addresses import normalize_url
-from pieces_nb.connection import Connection
+from pieces_nb import ModelClient
 from pieces_nb.emulator import Emulator
 from pieces_nb.errors import (
     ModelNotFound,
@@ -24,7 +22,10 @@ from pieces_nb.errors import (
     ProtocolError,
     WaitTimeout,
 )
-from pieces_nb.transport import MOST_ANSWER_BYTES
+from pieces_nb.wire import discovery
+from pieces_nb.wire.addresses import normalize_url
+from pieces_nb.wire.connection import Connection
+from pieces_nb.wire.http import MOST_ANSWER_BYTES
 from tests.hostile.conftest import MakeServer
 from tests.hostile.following import client_of, follow
 from tests.hostile.server import (

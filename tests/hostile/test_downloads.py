@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pieces_nb import ModelClient
+from pieces_nb.download.throttle import INTERVAL_S, MOST_PER_S
 from pieces_nb.errors import (
     CancelNotConfirmed,
     DownloadCanceled,
@@ -20,7 +21,6 @@ from pieces_nb.errors import (
     PiecesServerError,
     WaitTimeout,
 )
-from pieces_nb.throttle import INTERVAL_S, MOST_PER_S
 from tests.hostile.conftest import MakeServer
 from tests.hostile.following import PATIENT, Watched, client_of, follow, settled
 from tests.hostile.server import (

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pieces_nb import tables
-from pieces_nb.models import Model, ModelDownloadProgress, models_from_wire
-from pieces_nb.resolve import narrow, nearest_names, resolve
-from pieces_nb.tables import Table
+from pieces_nb.model.models import Model, ModelDownloadProgress, models_from_wire
+from pieces_nb.model.resolve import narrow, nearest_names, resolve
 from pieces_nb.text import printable
+from pieces_nb.views import frames as tables
+from pieces_nb.views.frames import Table
 
 KNOWN_FIELDS = (
     *("id", "name", "unique", "cloud", "custom", "downloaded", "downloading", "loaded", "bytes", "ram"),

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from pieces_nb import ModelClient
-from pieces_nb.downloads import Download
+from pieces_nb.download.download import Download
 from pieces_nb.emulator import Emulator, Faults, Switches
 from tests.hostile.following import PATIENT, Watched, follow, settled
 from tests.hostile.server import DEADLINE_S, ID

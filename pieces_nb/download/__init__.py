@@ -1,0 +1,5 @@
+"""One download: the pure state, the thread that follows it, the handle that users hold. Draws nothing.
+
+The way of a percentage, one hop a room: `wire.websocket` reads the frame, `model.models` makes a progress of it,
+`download.state` says what it means, `download.throttle` when to show it, `views.notebook` draws it.
+"""

@@ -1,1 +1,0 @@
-"""`%pieces_model` is in `magic.py`; beside it the grammar and what the verbs do, which a terminal uses too."""

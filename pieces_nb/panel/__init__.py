@@ -1,5 +1,0 @@
-"""The control panel: `ModelClient.panel()` and `%pieces_model panel`."""
-
-from pieces_nb.panel.panel import Panel
-
-__all__ = ["Panel"]

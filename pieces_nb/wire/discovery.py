@@ -1,0 +1,149 @@
+"""Finding Pieces OS on this machine: which addresses to try, which of them answers as Pieces OS does.
+
+Source: the `.port.txt` files that Pieces OS writes, its port ranges (39300–39333; before version 11: 1000 and 5323),
+and its calls `/.well-known/health` and `/.well-known/version`.
+"""
+
+from __future__ import annotations
+
+import re
+import selectors
+import socket
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import platformdirs
+
+from pieces_nb.errors import PiecesError, PiecesUnreachable, ProtocolError
+from pieces_nb.text import printable
+from pieces_nb.wire.http import Transport
+
+PORTS = (*range(39300, 39334), 1000, 5323)
+PROBE_S = 0.3
+_VERSION = re.compile(r"v?\d+\.\d+\.\d+([-+.][0-9A-Za-z.+-]*)?\Z")
+_EMULATED = "+emulator"
+
+
+class Found(NamedTuple):
+    """An address at which Pieces OS answers, and the version it says; `others` are ports that answered as well."""
+
+    url: str
+    version: str
+    others: tuple[int, ...] = ()
+
+    @property
+    def is_emulator(self) -> bool:
+        return self.version.endswith(_EMULATED)
+
+
+def identify(url: str, *, timeout_s: float) -> Found:
+    """Return what answers at `url`; `ProtocolError` if it is something else than Pieces OS.
+
+    Source: `GET /.well-known/health` (200, a text with OK) and `GET /.well-known/version` (a semantic version).
+    """
+    transport = Transport(url, timeout_s=timeout_s)
+    try:
+        health = transport.get("/.well-known/health").text().strip()
+        version = transport.get("/.well-known/version").text().strip().strip('"')
+    except PiecesUnreachable:
+        raise
+    except PiecesError as exc:
+        raise _someone_else(url) from exc
+    finally:
+        transport.close()
+    if not re.match(r'"?ok\b', health, re.IGNORECASE) or not _VERSION.match(version):
+        raise _someone_else(url)
+    return Found(url, version)
+
+
+def _someone_else(url: str) -> ProtocolError:
+    return ProtocolError(
+        f"Something answers at {url}, but it is not Pieces OS (its health and version calls do not). "
+        "Is the port right? `%pieces_model connect` without an address looks for it.",
+        url=url,
+    )
+
+
+def find(ports: Sequence[int] | None = None, *, probe_s: float = PROBE_S) -> Found | None:
+    """Return the Pieces OS of this machine with the lowest port, or None. Never an emulator.
+
+    All candidates are tried at once, so that this takes a few `probe_s` at most.
+    """
+    candidates = sorted({*ports_in_files(), *PORTS}) if ports is None else sorted(set(ports))
+    listening = _listening(candidates, probe_s)
+    if not listening:
+        return None
+    # Answering takes longer than accepting: a desktop program at the end of its start gets some more time.
+    with ThreadPoolExecutor(len(listening), thread_name_prefix="pieces-nb-discovery") as pool:
+        answers = list(pool.map(lambda port: _believed(port, probe_s), listening))
+    found = [answer for answer in answers if answer is not None]
+    if not found:
+        return None
+    others = tuple(int(other.url.rsplit(":", 1)[1]) for other in found[1:])
+    return found[0]._replace(others=others)
+
+
+def _believed(port: int, probe_s: float) -> Found | None:
+    with suppress(PiecesError):
+        found = identify(f"http://127.0.0.1:{port}", timeout_s=probe_s)
+        return None if found.is_emulator else found
+    return None
+
+
+def _listening(ports: Iterable[int], probe_s: float) -> list[int]:
+    """Return, sorted, the ports of 127.0.0.1 that accept a connection within `probe_s`, all tried at once."""
+    open_ports: list[int] = []
+    with selectors.DefaultSelector() as selector:
+        for port in ports:
+            line = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            line.setblocking(False)
+            line.connect_ex(("127.0.0.1", port))
+            selector.register(line, selectors.EVENT_WRITE, port)
+        deadline = time.monotonic() + probe_s
+        while selector.get_map() and (remaining := deadline - time.monotonic()) > 0:
+            for key, _ in selector.select(remaining):
+                line = key.fileobj  # type: ignore[assignment]  # a selector may hold more than sockets; ours holds these
+                if line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+                    open_ports.append(key.data)
+                selector.unregister(line)
+                line.close()
+        for key in list(selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+    return sorted(open_ports)
+
+
+def port_files() -> list[Path]:
+    """Return where Pieces OS writes its port, which depends on the system and the version."""
+    folder = Path("com.pieces.os", "production", "Config", ".port.txt")
+    if sys.platform == "darwin":
+        return [Path.home() / "Library" / folder]
+    files = [platformdirs.user_documents_path() / folder]
+    if sys.platform == "win32":
+        files.append(platformdirs.user_data_path("Pieces OS", "Mesh Intelligent Technologies, Inc") / folder)
+    return files
+
+
+def ports_in_files(files: Iterable[Path] | None = None) -> list[int]:
+    """Return the ports that Pieces OS's `.port.txt` files name; stale, empty and `null` ones name none."""
+    ports = []
+    for file in port_files() if files is None else files:
+        with suppress(OSError, ValueError), file.open("rb") as stream:
+            port = int(stream.read(64) or b"0")
+            if 0 < port < 65536:
+                ports.append(port)
+    return ports
+
+
+def nothing_found() -> PiecesUnreachable:
+    """Return the error for "looked everywhere": where the kernel runs, what was tried, what to do."""
+    host = printable(socket.gethostname(), limit=60)
+    return PiecesUnreachable(
+        f"No Pieces OS answers on {host}, where this kernel runs (tried 127.0.0.1, ports 39300–39333, 1000, 5323 and "
+        "those in its .port.txt files). Start Pieces OS there (https://pieces.app has it), name its address with "
+        "`%pieces_model connect http://127.0.0.1:PORT`, or try things out with `%pieces_model connect emulator`."
+    )

@@ -1,0 +1,65 @@
+"""Columns that fit: which go, which are shortened, what never is."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pieces_nb.views.terminal.text_table import Column, cells_of, lines, shortened
+
+NAME = Column("name", ["Claude Sonnet 4 Chat Model (emulated)", "Phi-2"])
+SIZE = Column("size_gb", ["", "1.60"], number=True)
+ID = Column("id", ["e3010a70-0000-4000-8000-000000000013", "e3010a70-0000-4000-8000-000000000002"], whole=True)
+
+
+def test_what_fits_is_left_as_it_is() -> None:
+    rows, dropped = lines([NAME, SIZE, ID], width=120)
+
+    assert dropped == []
+    assert rows[1] == f"{NAME.cells[0]}           {ID.cells[0]}"
+    assert rows[2] == f"{'Phi-2':<37}     1.60  {ID.cells[1]}"
+
+
+def test_the_dispensable_go_before_texts_are_shortened() -> None:
+    rows, dropped = lines([NAME, SIZE, ID], width=60, dispensable=["id"])
+
+    assert dropped == ["id"]
+    assert rows[1].startswith("Claude Sonnet 4 Chat Model (emulated)")
+
+
+def test_texts_are_shortened_when_nothing_is_dispensable_any_more() -> None:
+    rows, dropped = lines([NAME, SIZE], width=24)
+
+    assert dropped == []
+    assert rows[1] == "Claude Sonnet …"
+    assert rows[2].endswith("1.60")
+
+
+def test_a_number_and_a_whole_text_are_never_shortened() -> None:
+    command = Column("free_with", ["pieces-nb unload Phi-2"], whole=True)
+
+    rows, dropped = lines([Column("name", ["Phi-2"]), command], width=23)
+    assert (rows, dropped) == (["name", "Phi-2"], ["free_with"])
+
+
+@pytest.mark.parametrize(("text", "cells"), [("abc", 3), ("模型", 4), ("e\u0301", 1), ("🦙", 2), ("", 0)])
+def test_wide_and_combining_characters_count_as_a_terminal_shows_them(text: str, cells: int) -> None:
+    assert cells_of(text) == cells
+
+
+def test_a_wide_text_is_cut_between_characters() -> None:
+    assert shortened("模型模型模型", 6) == "模型…"
+
+
+@given(
+    names=st.lists(st.text(max_size=40).map(lambda text: " ".join(text.split())), min_size=1, max_size=5),
+    sizes=st.lists(st.integers(0, 10**6), min_size=5, max_size=5),
+    width=st.integers(20, 120),
+)
+def test_no_line_is_wider_than_asked(names: list[str], sizes: list[int], width: int) -> None:
+    columns = [Column("name", names), Column("size", [str(size) for size in sizes[: len(names)]], number=True)]
+
+    rows, _ = lines(columns, width=width)
+
+    assert all(cells_of(row) <= width for row in rows)
