@@ -23,8 +23,8 @@ from pieces_nb.wire import endpoints
 from pieces_nb.wire.connection import EMULATOR, VARIABLE, Connection, address_from_environment
 
 if TYPE_CHECKING:
-    from pieces_nb.download.download import Download, Downloads, Surroundings
-    from pieces_nb.download.state import Patience
+    from pieces_nb.download.download import Context, Download, Downloads
+    from pieces_nb.download.state import Timing
     from pieces_nb.emulator import Emulator
     from pieces_nb.views.frames import Table
     from pieces_nb.views.panel import Panel
@@ -72,12 +72,12 @@ class ModelClient:
         url: str | None = None,
         *,
         settings: Settings | None = None,
-        patience: Patience | None = None,
+        timing: Timing | None = None,
         connection: Connection | None = None,
     ) -> None:
         self.settings = settings or Settings()
         self.history = History()
-        self._patience = patience
+        self._patience = timing
         address = url or address_from_environment() or None
         self._wants_emulator = address == EMULATOR and connection is None
         self._connection = connection or Connection(
@@ -90,12 +90,12 @@ class ModelClient:
         self._panels: weakref.WeakSet[Panel] = weakref.WeakSet()
 
     @classmethod
-    def emulator(cls, *, settings: Settings | None = None, patience: Patience | None = None) -> Self:
+    def emulator(cls, *, settings: Settings | None = None, timing: Timing | None = None) -> Self:
         """Return a client of the emulator in this process, which is started at the first call and joined by others.
 
         It goes with the process, or when the last of its clients is closed.
         """
-        return cls(EMULATOR, settings=settings, patience=patience)
+        return cls(EMULATOR, settings=settings, timing=timing)
 
     # The server ------------------------------------------------------------------------------------------------------
 
@@ -291,19 +291,17 @@ class ModelClient:
             running = self._downloads.get(model.id)
             if running is not None and not running.done and not running.closed:
                 return running
-            download = downloads.Download(model, self._surroundings(), joined=model.downloading)
+            download = downloads.Download(model, self._context(), joined=model.downloading)
             if not download.done:
                 self._downloads[model.id] = download
         download.subscribe(lambda download: self._note(download, verb))
         return download.start()
 
-    def _surroundings(self) -> Surroundings:
-        from pieces_nb.download.download import Surroundings
+    def _context(self) -> Context:
+        from pieces_nb.download.download import Context
 
         connection = self.connection
-        return Surroundings(
-            transport=connection.transport, patience=self.patience, budget=_budget, relocate=connection.relocate
-        )
+        return Context(transport=connection.transport, timing=self.timing, budget=_budget, relocate=connection.relocate)
 
     def _note(self, download: Download, verb: str) -> None:
         """Record a download that has ended, and let it go."""
@@ -395,7 +393,7 @@ class ModelClient:
         seen = self.get(model)
         with self.history.recording("load", seen.title):
             return workflows.load(
-                self.connection, seen, load_timeout_s=self.settings.load_timeout_s, force=force, patience=self.patience
+                self.connection, seen, load_timeout_s=self.settings.load_timeout_s, force=force, timing=self.timing
             )
 
     def unload(self, model: str | Model) -> Model:
@@ -407,7 +405,7 @@ class ModelClient:
 
         seen = self.get(model)
         with self.history.recording("unload", seen.title):
-            return workflows.unload(self.connection, seen, patience=self.patience)
+            return workflows.unload(self.connection, seen, timing=self.timing)
 
     def unload_all(self) -> list[Model]:
         """Take every model out of memory; return the snapshots of those that were in it.
@@ -419,7 +417,7 @@ class ModelClient:
         loaded = [model for model in self.models() if model.loaded]
         if loaded:
             with self.history.recording("unload", ", ".join(model.title for model in loaded)):
-                return workflows.unload_all(self.connection, loaded, patience=self.patience)
+                return workflows.unload_all(self.connection, loaded, timing=self.timing)
         return []
 
     @contextmanager
@@ -448,11 +446,11 @@ class ModelClient:
             self.unload(model)
 
     @property
-    def patience(self) -> Patience:
+    def timing(self) -> Timing:
         """How long the calls that follow a model wait for what."""
-        from pieces_nb.download.state import Patience
+        from pieces_nb.download.state import Timing
 
-        return self._patience or Patience(stall_after_s=self.settings.stall_after_s)
+        return self._patience or Timing(stall_after_s=self.settings.stall_after_s)
 
     # Custom models ---------------------------------------------------------------------------------------------------
 
@@ -511,7 +509,7 @@ class ModelClient:
             self.check_deletable(seen, files_only=True)
             self.connection.call(lambda transport: endpoints.delete_cache(transport, seen.id))
             return workflows.confirmed(
-                self.connection, seen.id, lambda model: not model.downloaded, "deleted", self.patience
+                self.connection, seen.id, lambda model: not model.downloaded, "deleted", self.timing
             )
 
     @staticmethod

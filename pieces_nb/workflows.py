@@ -15,7 +15,7 @@ from pieces_nb.wire import endpoints
 from pieces_nb.wire.addresses import host_of, is_loopback
 
 if TYPE_CHECKING:
-    from pieces_nb.download.state import Patience
+    from pieces_nb.download.state import Timing
     from pieces_nb.wire.connection import Connection
 
 
@@ -24,13 +24,13 @@ def snapshot(connection: Connection, model_id: str) -> Model:
 
 
 def confirmed(
-    connection: Connection, model_id: str, holds: Callable[[Model], bool], wanted: str, patience: Patience
+    connection: Connection, model_id: str, holds: Callable[[Model], bool], wanted: str, timing: Timing
 ) -> Model:
     """Return the first snapshot for which `holds`; the server's flags may lag a little behind its answers.
 
     Raises `ModelStateError` if none does within `settle_s`: the server said yes, and it is not so.
     """
-    deadline = time.monotonic() + patience.settle_s
+    deadline = time.monotonic() + timing.settle_s
     while True:
         model = snapshot(connection, model_id)
         if holds(model):
@@ -38,12 +38,10 @@ def confirmed(
         if time.monotonic() >= deadline:
             title = printable(model.title, limit=80)
             raise ModelStateError(f"{title}: the server took the call, but the model is not {wanted}: {model.state}.")
-        time.sleep(min(patience.poll_soon_s, 0.1))
+        time.sleep(min(timing.poll_soon_s, 0.1))
 
 
-def load(
-    connection: Connection, model: Model, *, load_timeout_s: float, force: bool = False, patience: Patience
-) -> Model:
+def load(connection: Connection, model: Model, *, load_timeout_s: float, force: bool = False, timing: Timing) -> Model:
     """Load a downloaded model; see `ModelClient.load`."""
     title = printable(model.title, limit=80)
     if model.loaded:
@@ -66,7 +64,7 @@ def load(
                 "(`%config PiecesModelMagics.load_timeout_s` allows more)."
             ) from exc
         return now
-    return confirmed(connection, model.id, lambda seen: seen.loaded, "loaded", patience)
+    return confirmed(connection, model.id, lambda seen: seen.loaded, "loaded", timing)
 
 
 def check_memory(model: Model, *, url: str) -> None:
@@ -102,18 +100,18 @@ def _memory() -> Any:
     return psutil.virtual_memory()
 
 
-def unload(connection: Connection, model: Model, *, patience: Patience) -> Model:
+def unload(connection: Connection, model: Model, *, timing: Timing) -> Model:
     """Unload a model; see `ModelClient.unload`."""
     if not model.loaded:
         return model
     connection.call(lambda transport: endpoints.unload(transport, model.id))
-    return confirmed(connection, model.id, lambda seen: not seen.loaded, "unloaded", patience)
+    return confirmed(connection, model.id, lambda seen: not seen.loaded, "unloaded", timing)
 
 
-def unload_all(connection: Connection, loaded: Sequence[Model], *, patience: Patience) -> list[Model]:
+def unload_all(connection: Connection, loaded: Sequence[Model], *, timing: Timing) -> list[Model]:
     """Unload everything; see `ModelClient.unload_all`."""
     connection.call(endpoints.unload_all)
-    return [confirmed(connection, model.id, lambda seen: not seen.loaded, "unloaded", patience) for model in loaded]
+    return [confirmed(connection, model.id, lambda seen: not seen.loaded, "unloaded", timing) for model in loaded]
 
 
 def update(connection: Connection, before: Model, changes: Mapping[str, Any]) -> Model:

@@ -86,7 +86,7 @@ def test_an_id_with_dots_and_slashes_reaches_no_other_endpoint() -> None:
         {"name": "evil", "id": "../models/unload"},
         {"name": "b", "id": "b", "loaded": True},
     ]
-    with Emulator(models=models) as server, ModelClient(server.url, patience=QUICK) as client:
+    with Emulator(models=models) as server, ModelClient(server.url, timing=QUICK) as client:
         client.download("evil").wait(DEADLINE_S)
         assert client.get("evil").downloaded
         assert client.get("b").loaded
@@ -215,7 +215,7 @@ def test_what_was_downloaded_is_in_the_history(client: ModelClient, server: Emul
 
 def test_progress_finds_what_another_program_began(client: ModelClient, server: Emulator) -> None:
     server.faults = HELD
-    with ModelClient(server.url, patience=QUICK) as other:
+    with ModelClient(server.url, timing=QUICK) as other:
         theirs = other.download("phi-2")
         until(theirs, lambda one: (one.percentage or 0) >= 50)
         (found,) = client.progress()
@@ -249,7 +249,7 @@ def test_a_cancel_returns_when_it_is_confirmed(client: ModelClient, server: Emul
 
 def test_a_download_begun_elsewhere_can_be_canceled(client: ModelClient, server: Emulator) -> None:
     server.faults = HELD
-    with ModelClient(server.url, patience=QUICK) as other:
+    with ModelClient(server.url, timing=QUICK) as other:
         until(other.download("phi-2"), lambda one: (one.percentage or 0) >= 50)
         assert not client.cancel("phi-2").downloading
 
@@ -263,7 +263,7 @@ def test_cancel_of_nothing_is_an_error_and_sends_nothing(client: ModelClient, po
 
 def test_a_cancel_that_the_server_ignores_is_not_confirmed(server: Emulator) -> None:
     server.faults = replace(HELD, cancel_ignored=True)
-    with ModelClient(server.url, patience=replace(QUICK, cancel_within_s=0.5)) as client:
+    with ModelClient(server.url, timing=replace(QUICK, cancel_within_s=0.5)) as client:
         download = client.download("phi-2")
         until(download, lambda one: (one.percentage or 0) >= 50)
         with pytest.raises(CancelNotConfirmed, match=r"still says IN-PROGRESS.*may go on"):
@@ -275,7 +275,7 @@ def test_a_cancel_that_the_server_ignores_is_not_confirmed(server: Emulator) -> 
 
 def test_a_cancel_does_not_wait_for_a_start_that_is_answered_only_at_the_end(server: Emulator) -> None:
     server.faults, server.switches = HELD, Switches(post_answers_after_end=True)
-    with ModelClient(server.url, patience=replace(QUICK, cancel_within_s=5.0)) as client:
+    with ModelClient(server.url, timing=replace(QUICK, cancel_within_s=5.0)) as client:
         until(client.download("phi-2"), lambda one: one.state.seen_downloading)
         assert client.cancel("phi-2").state == "available"
 
@@ -579,15 +579,15 @@ def test_a_timeout_set_later_holds_for_the_next_call(client: ModelClient) -> Non
 
 def test_a_stall_setting_reaches_the_next_download(server: Emulator) -> None:
     with ModelClient(server.url, settings=Settings(stall_after_s=7.0)) as client:
-        assert client.patience.stall_after_s == 7.0
-        assert client.download(MINE).state.patience.stall_after_s in (7.0, 30.0)
+        assert client.timing.stall_after_s == 7.0
+        assert client.download(MINE).state.timing.stall_after_s in (7.0, 30.0)
         server.faults = HELD
-        assert client.download("phi-2").state.patience.stall_after_s == 7.0
+        assert client.download("phi-2").state.timing.stall_after_s == 7.0
 
 
 def test_after_close_no_thread_of_ours_is_left_and_the_download_goes_on(server: Emulator) -> None:
     server.faults = HELD
-    with ModelClient(server.url, patience=QUICK) as client:
+    with ModelClient(server.url, timing=QUICK) as client:
         download = client.download("phi-2")
         until(download, lambda one: (one.percentage or 0) >= 50)
     assert download.closed

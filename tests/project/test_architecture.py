@@ -23,8 +23,8 @@ README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
 # From the ground up. A module imports what stands before it; a room with a dot of its own name alone counts as one.
 ORDER = (
     *("text", "errors", "history"),
-    *("model.models", "model.fields", "model.resolve"),
-    *("wire.addresses", "wire.http", "wire.discovery", "wire.endpoints", "wire.connection"),
+    *("model.models", "model.fields", "model.resolve", "model.rules"),
+    *("wire.addresses", "machine", "wire.http", "wire.discovery", "wire.endpoints", "wire.connection"),
     *("download.state", "download.throttle", "download.download"),
     *("views.frames", "workflows", "client"),
     *("views.notebook", "views.panel"),
@@ -48,13 +48,14 @@ FOREIGN = {
     "tqdm": {"views.notebook"},
     "tornado": {"emulator"},
     "pandas": {"views.frames", "views.terminal"},
-    "psutil": {"workflows"},
+    "psutil": {"machine", "workflows"},
 }
 PURE = (
     "text",
     "model.models",
     "model.fields",
     "model.resolve",
+    "model.rules",
     "download.state",
     "download.throttle",
     "views.frames",
