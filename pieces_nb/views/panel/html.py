@@ -53,7 +53,7 @@ def ink(state: PanelState, scope: str) -> str:
 
     `scope` is the class of this panel's root: the rules for its toggles hold in it alone.
     """
-    asked = f"asked at {escape(state.asked_at)}" if state.asked_at else ""
+    asked = f"{'last answer' if state.trouble else 'asked'} at {escape(state.asked_at)}" if state.asked_at else ""
     bars = "".join(_bar(share) for share in ps.shares(state))
     return (
         f"<style>{_toggles(state, scope)}</style>"
@@ -77,11 +77,12 @@ def _bar(share: ps.Share) -> str:
     def width(part: int) -> str:
         return f'<i style="flex: 0 0 {100 * part / share.total_bytes:.2f}%"></i>'
 
-    in_models = f"{share.models} model" if share.models == 1 else f"{share.models} models"
+    size = format_bytes(share.models_bytes)
+    in_models = "no model" if not share.models else f"{size} in {share.models} model{'s' if share.models > 1 else ''}"
     return (
         f'<span class="pnb-dim">{share.name}</span>'
         f'<div class="pnb-bar" aria-hidden="true">{width(share.models_bytes)}{width(share.other_bytes)}</div>'
-        f"<span>{format_bytes(share.models_bytes)} in {in_models} · {format_bytes(share.other_bytes)} other · "
+        f"<span>{in_models} · {format_bytes(share.other_bytes)} other · "
         f"<b>{format_bytes(share.free_bytes)} free</b> of {format_bytes(share.total_bytes)}</span>"
     )
 
@@ -89,7 +90,7 @@ def _bar(share: ps.Share) -> str:
 def head() -> str:
     """Return the table's head, and with it the style sheet: it never changes."""
     columns = "<span>Model</span><span>State</span><span class=pnb-size>Size</span><span class=pnb-memory>Memory</span>"
-    return f"{sheet()}<div>{columns}</div>"
+    return f"{sheet()}<div class=pnb-columns>{columns}</div>"
 
 
 def foot(state: PanelState) -> str:
@@ -129,8 +130,8 @@ def row(state: PanelState, model: Model, *, clock: str = "") -> str:
     classes += [] if model.downloaded else ["pnb-no-files"]
     since = f' <span class="pnb-dim">since {escape(how.since)}</span>' if how.since else ""
     cells = (
-        f'<span class="pnb-name" title="{escape(printable(model.title, limit=1000))}">'
-        f"{escape(printable(model.title, limit=320))}{_tags(state, model)}</span>"
+        f'<span class="pnb-title"><span class="pnb-name" title="{escape(printable(model.title, limit=1000))}">'
+        f"{escape(printable(model.title, limit=320))}</span>{_tags(state, model)}</span>"
         f'<span class="pnb-s-{how.colour}"><span class="pnb-dot"></span>{escape(how.word)}{since}</span>'
         f'<span class="pnb-size">{_size(model)}</span>'
         f"{_memory(state, model)}"
@@ -162,7 +163,8 @@ def _memory(state: PanelState, model: Model) -> str:
     free = state.machine.free_memory_bytes
     words = rules.memory_words(model, free)
     short = not model.loaded and bool(rules.missing_bytes(model.ram_bytes, free)) and bool(words)
-    return f'<span class="pnb-memory {"pnb-short" if short else ""}">{escape(words)}</span>'
+    look = "pnb-short" if short else "" if model.loaded else "pnb-dim"
+    return f'<span class="pnb-memory {look}">{escape(words)}</span>'
 
 
 def _way(model: Model, progress: Progress) -> str:
@@ -205,7 +207,7 @@ def _facts(model: Model) -> Iterator[tuple[str, str]]:
     yield "Quantization", printable(model.quantization, limit=60)
     yield "Context", f"{total:,} tokens" if isinstance(total, int) and not isinstance(total, bool) else ""
     yield "Provider", printable(model.provider, limit=60)
-    yield "Called", printable(model.unique, limit=120)
+    yield "Unique name", printable(model.unique, limit=120)
 
 
 def _abilities(model: Model) -> str:

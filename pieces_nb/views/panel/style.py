@@ -23,7 +23,8 @@ _BASE = """
 .pnb-root {
   --pnb-text: var(--jp-ui-font-color1);
   --pnb-dim: color-mix(in srgb, var(--jp-ui-font-color1) 78%, transparent);
-  --pnb-line: var(--jp-border-color2);
+  --pnb-line: color-mix(in srgb, var(--jp-ui-font-color1) 18%, transparent);
+  --pnb-shade: color-mix(in srgb, var(--jp-layout-color2) 55%, var(--jp-layout-color1));
   --pnb-face: var(--jp-layout-color2);
   --pnb-blue: color-mix(in srgb, var(--jp-brand-color1) 85%, var(--jp-ui-font-color0));
   --pnb-green: color-mix(in srgb, var(--jp-success-color1) 80%, var(--jp-ui-font-color0));
@@ -72,6 +73,8 @@ _BUTTONS = """
 .pnb-row:has(.pnb-v-busy) > .pnb-main, .pnb-root:has(.pnb-out) .pnb-main { background: none !important;
   color: var(--pnb-dim) !important; border-color: var(--pnb-line); cursor: default; }
 .pnb-row:has(.pnb-v-none) > .pnb-main { visibility: hidden; }
+.pnb-root :is(.pnb-w1, .pnb-w2, .pnb-w3) { padding: 0 4px; }
+.pnb-root .pnb-w1 { width: 84px; } .pnb-root .pnb-w2 { width: 110px; } .pnb-root .pnb-w3 { width: 132px; }
 .pnb-root .pnb-toggle { border-radius: 14px; white-space: nowrap; }
 .pnb-root .pnb-filter { flex: 0 1 230px; width: auto; margin: 0; height: 28px; }
 .pnb-root .pnb-filter .widget-label { width: auto; flex: 0 0 auto; color: var(--pnb-dim); font-size: inherit; }
@@ -86,20 +89,21 @@ _BUTTONS = """
 _ROWS = """
 .pnb-table { flex: 1 0 100%; border: 1px solid var(--pnb-line); border-radius: 4px; overflow: hidden; min-width: 0;
   display: block; }
-.pnb-head { padding: 4px 10px; background: var(--jp-layout-color2); color: var(--pnb-dim); }
+.pnb-head { padding: 4px 10px; background: var(--pnb-shade); color: var(--pnb-dim); }
 .pnb-row { display: grid; grid-template-columns: minmax(0, 1fr) 96px 32px;
   grid-template-areas: "text main more" "card card card" "ask ask ask";
   gap: 0 8px; padding: 4px 10px; border-top: 1px solid var(--pnb-line); align-items: start; overflow: visible; }
 .pnb-root .pnb-text { grid-area: text; }
-.pnb-head > div, .pnb-cells { display: grid; gap: 0 12px; align-items: baseline; padding-top: 3px;
+.pnb-columns, .pnb-cells { display: grid; gap: 0 12px; align-items: baseline; padding-top: 4px;
   grid-template-columns: minmax(0, 1fr) 12em 5em minmax(0, 17em); }
-.pnb-head > div { padding: 0 144px 0 0; }
-.pnb-name { font-weight: 600; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+.pnb-columns { padding: 0 144px 0 0; }
+.pnb-title { display: flex; min-width: 0; align-items: baseline; }
+.pnb-name { font-weight: 600; min-width: 4em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .pnb-size { text-align: right; white-space: nowrap; }
 .pnb-memory { overflow-wrap: anywhere; }
 .pnb-short { color: var(--pnb-amber); }
-.pnb-tag { font-weight: 400; border: 1px solid var(--pnb-line); border-radius: 10px; padding: 0 7px; margin-left: 4px;
-  color: var(--pnb-dim); white-space: nowrap; }
+.pnb-tag { font-weight: 400; border: 1px solid var(--pnb-line); border-radius: 10px; padding: 0 7px; margin-left: 6px;
+  color: var(--pnb-dim); white-space: nowrap; flex: 0 0 auto; }
 .pnb-dot { display: inline-block; box-sizing: border-box; width: 9px; height: 9px; border-radius: 50%;
   margin-right: 6px;  border: 2px solid currentColor; }
 .pnb-s-loaded .pnb-dot { background: var(--pnb-green); border-color: var(--pnb-green); }
@@ -123,8 +127,7 @@ _ROWS = """
 .pnb-way > span { flex: 0 1 auto; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .pnb-log { border-top: 1px solid var(--pnb-line); padding-top: 4px; overflow-wrap: anywhere; }
 @container (max-width: 820px) {
-  .pnb-cells { grid-template-columns: minmax(0, 1fr) 9.5em 4.5em; }
-  .pnb-head > div { grid-template-columns: minmax(0, 1fr) 9.5em 4.5em; }
+  .pnb-columns, .pnb-cells { grid-template-columns: minmax(0, 1fr) 9.5em 4.5em; }
   .pnb-cells > .pnb-memory { grid-column: 1 / -1; padding-left: 0; }
   .pnb-head .pnb-memory { display: none; }
   .pnb-bars { grid-template-columns: max-content 1fr; }
@@ -134,7 +137,7 @@ _ROWS = """
 
 _CARD = """
 .pnb-card { grid-area: card; display: flex; flex-flow: row wrap; gap: 6px 8px; align-items: center; overflow: visible;
-  margin: 6px -10px -4px; padding: 8px 10px; background: var(--jp-layout-color2); }
+  margin: 6px -10px -4px; padding: 8px 10px; background: var(--pnb-shade); }
 .pnb-card .jupyter-button { background: var(--jp-layout-color1); border-color: var(--pnb-line); }
 .pnb-facts { display: grid; grid-template-columns: repeat(auto-fit, minmax(130px, 1fr)); gap: 4px 16px; }
 .pnb-facts span { display: block; color: var(--pnb-dim); }
@@ -153,7 +156,8 @@ _CARD = """
 .pnb-form > .pnb-wide { grid-column: 1 / -1; }
 .pnb-form .widget-label { width: auto; text-align: left; color: var(--pnb-dim); overflow: visible; white-space: normal;
   font-size: inherit; line-height: 1.5; height: auto; justify-content: flex-start; }
-.pnb-form .widget-toggle-buttons, .pnb-form div:has(> .jupyter-button) { display: flex; flex-flow: row wrap; gap: 4px; }
+.pnb-form div:has(> .jupyter-button) { display: flex; flex-flow: row wrap; gap: 4px; }
+.pnb-form .pnb-flag .jupyter-button { width: 76px; padding: 0 4px; }
 .pnb-form .jupyter-button { height: 26px; line-height: 24px; border-radius: 13px; }
 .pnb-form .jupyter-button.mod-active { background: var(--pnb-blue); color: var(--jp-layout-color0); }
 .pnb-form .jupyter-button.mod-active::before { content: "✓ "; }

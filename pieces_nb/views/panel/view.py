@@ -142,7 +142,7 @@ class View:
         parts, send = self._parts, self._send
         self._connection = parts.html("pnb-connection")
         self._ink = parts.html("pnb-ink")
-        self._refresh = parts.button("Refresh\nask the server again now", "", lambda: send(events.Refreshed()))
+        self._refresh = parts.button("Refresh\nask the server again now", "pnb-w1", lambda: send(events.Refreshed()))
         self._pattern = parts.text(ipywidgets.Text, "Filter", "pnb-filter pnb-late", placeholder="words of a name")
         self._pattern.observe(lambda change: send(events.Typed(change["new"])), "value")
         self._toggles = [self._toggle(flag) for flag in FLAGS]
@@ -155,14 +155,14 @@ class View:
         parts = self._parts
         self._card = parts.html("pnb-full")
         self._acts = {
-            Action.UPDATE: self._act(Action.UPDATE, "pnb-custom"),
-            Action.DELETE: self._act(Action.DELETE, "pnb-custom"),
-            Action.DELETE_CACHE: self._act(Action.DELETE_CACHE, "pnb-files"),
+            Action.UPDATE: self._act(Action.UPDATE, "pnb-custom pnb-w2"),
+            Action.DELETE: self._act(Action.DELETE, "pnb-custom pnb-w2"),
+            Action.DELETE_CACHE: self._act(Action.DELETE_CACHE, "pnb-files pnb-w2"),
         }
         self._card_box = parts.box((self._card, *self._acts.values()), "pnb-card")
         self._words = parts.html("pnb-grow")
-        self._yes = parts.button("Yes", "pnb-danger", lambda: self._send(events.Answered(yes=True)))
-        self._no = parts.button("Keep", "", lambda: self._send(events.Answered(yes=False)))
+        self._yes = parts.button("Yes", "pnb-danger pnb-w3", lambda: self._send(events.Answered(yes=True)))
+        self._no = parts.button("Keep", "pnb-w1", lambda: self._send(events.Answered(yes=False)))
         self._ask_box = parts.box((self._words, self._yes, self._no), "pnb-ask")
 
     def _act(self, action: Action, classes: str) -> Any:
@@ -211,7 +211,7 @@ class View:
         model = state.model(state.card_id)
         if model is not None:
             self._card.value = html.card(model)
-            self._acts[Action.UPDATE].description = _named("Close the form of" if state.editing else "Update…", model)
+            self._acts[Action.UPDATE].description = _named("Close form\nof" if state.editing else "Update…", model)
             self._acts[Action.DELETE].description = _named("Delete…", model)
             self._acts[Action.DELETE_CACHE].description = _named("Delete files…\nof", model)
         if state.question is not None:
@@ -307,7 +307,7 @@ class FormView:
         self._apply = parts.button(
             _named("Apply\nthe changes to", model), "pnb-primary", lambda: send(events.Applied())
         )
-        self._undo = parts.button(_named("Undo\nthe changes to", model), "", lambda: send(events.Reverted()))
+        self._undo = parts.button(_named("Undo\nthe changes to", model), "pnb-w1", lambda: send(events.Reverted()))
         self.widgets = (self._fields, self._changes, self._apply, self._undo)
 
     def _box(self, parts: Parts, name: str, text: str) -> Any:
@@ -315,7 +315,7 @@ class FormView:
         offered = form.choices(name, text)
         if offered:
             options = [(f"{words or 'not set'}\n{name}", words) for words in offered]
-            wide = " pnb-wide" if len(offered) > 4 else ""
+            wide = " pnb-wide" if len(offered) > 4 else "" if name == "type" else " pnb-flag"
             return parts.choice(name, f"{classes}{wide}", options, text)
         if name == "description":
             return parts.text(ipywidgets.Textarea, name, f"{classes} pnb-wide", value=text, rows=2)
