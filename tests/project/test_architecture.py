@@ -25,6 +25,7 @@ ORDER = (
     *("text", "errors", "history"),
     *("model.models", "model.fields", "model.resolve", "model.rules"),
     *("wire.addresses", "machine", "wire.http", "wire.discovery", "wire.endpoints", "wire.connection"),
+    "until_exit",
     *("download.state", "download.throttle", "download.download"),
     *("views.frames", "workflows", "client"),
     *("views.notebook", "views.panel"),
