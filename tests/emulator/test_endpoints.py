@@ -19,7 +19,7 @@ def test_health_says_ok_and_an_id_and_version_says_that_this_is_no_pieces_os(sta
 
     assert re.fullmatch(f"OK:{UUID}", api.get("/.well-known/health").text)
     version = api.get("/.well-known/version")
-    assert re.fullmatch(r"\d+\.\d+\.\d+\+emulator", version.text)
+    assert re.fullmatch(r"\d+\.\d+\.\d+-emulator", version.text)
     assert version.headers["Content-Type"].startswith("text/plain")
 
 

@@ -154,4 +154,4 @@ def test_health_and_version(clients: Clients) -> None:
     well_known = WellKnownApi(clients[2])
 
     assert well_known.get_well_known_health().startswith("OK:")
-    assert well_known.get_well_known_version().endswith("+emulator")
+    assert well_known.get_well_known_version().endswith("-emulator")
