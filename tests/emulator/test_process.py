@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import subprocess
@@ -34,16 +35,15 @@ def child(act: Callable[[], object] = lambda: None) -> Iterator[Callable[[], int
             os._exit(code)
     os.close(living)
 
+    @functools.cache
     def end() -> int:
         os.close(release)
         return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
 
-    done = []
     try:
-        yield lambda: done.append(end()) or done[0]
+        yield end
     finally:
-        if not done:
-            end()
+        end()
 
 
 def test_a_forked_child_does_not_keep_the_lock_and_the_port(tmp_path: Path, started: Started) -> None:
@@ -89,10 +89,15 @@ def test_a_forked_child_does_not_think_that_it_runs_and_starts_one_of_its_own() 
 
 def test_a_child_that_ends_leaves_the_parent_answering_and_its_downloads_going(started: Started) -> None:
     emulator, api = started(rate_bytes_per_s=131_072.0)
+
+    def close() -> bool:
+        emulator.close()
+        return not emulator.running
+
     with api.listening("one") as listener:
         api.start("one")
         for _ in range(3):
-            with child(lambda: emulator.close() is None) as code:
+            with child(close) as code:
                 assert code() == 0
         assert listener.to_end()[-1]["status"] == "COMPLETED"
     assert api.model("one")["downloaded"] is True
