@@ -26,7 +26,7 @@ from pieces_nb.wire.http import Transport
 PORTS = (*range(39300, 39334), 1000, 5323)
 PROBE_S = 0.3
 _VERSION = re.compile(r"v?\d+\.\d+\.\d+([-+.][0-9A-Za-z.+-]*)?\Z")
-_EMULATED = "+emulator"
+_EMULATED = "-emulator"
 
 
 class Found(NamedTuple):
