@@ -23,9 +23,10 @@ README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
 # From the ground up. A module imports what stands before it; a room with a dot of its own name alone counts as one.
 ORDER = (
     *("text", "errors", "history"),
-    *("model.models", "model.fields", "model.resolve", "model.rules"),
+    *("model.models", "model.fields", "model.resolve", "model.rules", "model.engine"),
     *("wire.addresses", "machine", "wire.certificates", "wire.websocket", "wire.http"),
     *("wire.discovery", "wire.endpoints", "wire.connection"),
+    "until_exit",
     *("download.state", "download.throttle", "download.download"),
     *("views.frames", "workflows", "client"),
     *("views.notebook", "views.panel"),
@@ -57,6 +58,7 @@ PURE = (
     "model.fields",
     "model.resolve",
     "model.rules",
+    "model.engine",
     "download.state",
     "download.throttle",
     "views.frames",
