@@ -12,10 +12,10 @@ from pieces_nb.history import Entry, Operation
 from pieces_nb.model.fields import value_at
 from pieces_nb.model.models import Model
 from pieces_nb.text import Front, format_duration, printable
-from pieces_nb.views.notebook import record
 from pieces_nb.views.panel.events import CallEnded
 from pieces_nb.views.panel.form import as_text
 from pieces_nb.views.panel.state import Action, Call
+from pieces_nb.views.words import record
 
 if TYPE_CHECKING:
     from pieces_nb.client import ModelClient

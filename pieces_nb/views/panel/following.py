@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
 
 from pieces_nb.download.download import Download
-from pieces_nb.views.notebook import progress_words
+from pieces_nb.views.bars_html import Trail
 from pieces_nb.views.panel.state import Progress
+from pieces_nb.views.words import Condition, condition, fitting_words
 
-_SPEED_EVERY_S = 2.0
-_SPEEDS = 30  # the last minute
+_WORDS_LIMIT = 200
 
 
 class _Followed(NamedTuple):
     download: Download
     stop: Callable[[], None]
-    speeds: deque[tuple[float, float]]  # when, bytes a second
+    trail: Trail
 
 
 class Following:
@@ -38,10 +37,7 @@ class Following:
             return
         model_id = download.model.id
         self._drop(model_id)
-        speeds: deque[tuple[float, float]] = deque(maxlen=_SPEEDS)
-        # Into the dictionary before the first call: it may have ended by then.
-        self._followed[model_id] = _Followed(download, lambda: None, speeds)
-        self._followed[model_id] = _Followed(download, download.subscribe(self._moved), speeds)
+        self._followed[model_id] = _Followed(download, download.subscribe(self._moved), Trail())
 
     def let_go(self, download: Download) -> None:
         if self.has(download):
@@ -53,17 +49,19 @@ class Following:
             followed.stop()
 
     def progress(self) -> dict[str, Progress]:
-        """Return how far each is, and note its speed."""
+        """Return how far each is, and note it for the line of its speed."""
         return {model_id: self._progress(followed) for model_id, followed in self._followed.items()}
 
     def _progress(self, followed: _Followed) -> Progress:
-        download, speeds = followed.download, followed.speeds
-        now, speed = self._clock_s(), download.speed_bytes_per_s
-        if speed is not None and (not speeds or now - speeds[-1][0] >= _SPEED_EVERY_S):
-            speeds.append((now, speed))
-        trouble = "stalled" if download.stalled_since is not None else ""
-        trouble = "no answer" if download.state.silent_since is not None else trouble
-        return Progress(download.percentage, progress_words(download), trouble, tuple(speed for _, speed in speeds))
+        download, trail = followed.download, followed.trail
+        trail.note(download.percentage, now=self._clock_s())
+        how = condition(download)
+        return Progress(
+            download.percentage,
+            fitting_words(download, _WORDS_LIMIT),
+            trouble="" if how is Condition.RUNNING else str(how),
+            trail=trail.svg,
+        )
 
     def close(self) -> None:
         for model_id in list(self._followed):

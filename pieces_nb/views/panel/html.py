@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
 
@@ -174,18 +174,8 @@ def _way(model: Model, progress: Progress) -> str:
     return (
         f'<div class="pnb-way{trouble}">'
         f'<progress max="100"{value} aria-label="download of {escape(ps.title(model))}"></progress>'
-        f"{speed_line(progress.speeds)}<span>{escape(progress.words)}</span></div>"
+        f"{progress.trail}<span>{escape(progress.words)}</span></div>"
     )
-
-
-def speed_line(speeds: Sequence[float]) -> str:
-    """Return speeds as a small line; nothing of fewer than three."""
-    most = max(speeds, default=0.0)
-    if len(speeds) < 3 or most <= 0:
-        return ""
-    step = 90 / (len(speeds) - 1)
-    points = " ".join(f"{number * step:.0f},{15 - 14 * speed / most:.1f}" for number, speed in enumerate(speeds))
-    return f'<svg viewBox="0 0 90 16" aria-hidden="true"><polyline points="{points}"/></svg>'
 
 
 # The card ------------------------------------------------------------------------------------------------------------
@@ -274,28 +264,3 @@ def field_class(name: str) -> str:
 
 def _value(text: str) -> str:
     return escape(printable(text, limit=120)) or '<span class="pnb-dim">(nothing)</span>'
-
-
-# What stays ----------------------------------------------------------------------------------------------------------
-
-
-def saved(state: PanelState) -> str:
-    """Return the panel as a page can keep it: what was, of which server, as of when, and how to have it live."""
-    lines = "".join(f"<div>{_words(line)}</div>" for line in [*ps.summary(state), LIVE_AGAIN])
-    cell = 'style="text-align: left; padding: 1px 12px 1px 0"'
-    rows = "".join(
-        "<tr>" + "".join(f"<td {cell}>{escape(words)}</td>" for words in line) + "</tr>" for line in ps.table(state)
-    )
-    table = f"<table>{rows}</table>" if rows else ""
-    return f'<div class="{_PLAIN} pnb-saved" style="line-height: 1.5">{lines}{table}</div>'
-
-
-LIVE_AGAIN = "`%pieces_model panel` shows it live."
-
-# In a page that is opened again, the output after this one is a dead widget, which would say that it cannot be shown.
-KEPT_STYLE = (
-    "<style>"
-    ".jp-OutputArea-child:has(.pnb-saved):has(+ .jp-OutputArea-child .pnb-root) { display: none; }"
-    ".jp-OutputArea-child:has(.pnb-saved) + .jp-OutputArea-child:not(:has(.pnb-root)) { display: none; }"
-    "</style>"
-)

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -22,15 +23,16 @@ from pieces_nb.errors import ModelNotFound, PiecesError
 from pieces_nb.history import Entry, Operation
 from pieces_nb.model import resolve
 from pieces_nb.model.models import Model
-from pieces_nb.text import Front
-from pieces_nb.views.notebook import in_notebook, record
-from pieces_nb.views.panel import events, html
+from pieces_nb.text import Front, Step
+from pieces_nb.views.outputs import VIEW, LiveOutput, Standing, in_notebook
+from pieces_nb.views.panel import events
 from pieces_nb.views.panel import state as ps
 from pieces_nb.views.panel.asking import Asking, now_words
 from pieces_nb.views.panel.calls import Calls
 from pieces_nb.views.panel.doing import Doing, outcome_words
 from pieces_nb.views.panel.following import Following
 from pieces_nb.views.panel.state import Action, Call, PanelState
+from pieces_nb.views.words import record
 
 if TYPE_CHECKING:
     from pieces_nb.client import ModelClient
@@ -48,7 +50,8 @@ MOVES_S = 0.2  # between two pictures of what only moves
 TOO_SOON_S = 0.5  # a click so soon after its button has changed its verb was meant for the other one
 _LOOK_S = 0.5  # how often it looks for downloads that cells of this kernel began
 _SOON_S = 0.05  # until a list is asked for again that could not be while one was under way
-_WIDGET = "application/vnd.jupyter.widget-view+json"
+_KEEP_S = 60.0  # how old the words may be that a saved page has in place of the panel
+_LIVE_AGAIN = (Step("panel", "client.panel()"), " shows it live.")
 
 
 def poll_interval_s(state: PanelState, *, quiet_s: float, hidden: bool) -> float:
@@ -82,7 +85,7 @@ class Panel:
         self._following = Following(clock_s, lambda download: self._inbox.put(events.DownloadMoved(download)))
         self._wanted = model  # whose card to open once the models are known
         self._view: View | None = None
-        self._outputs: list[tuple[Any, Any]] = []
+        self._outputs: list[LiveOutput] = []
         self._closing = threading.Event()
         self._lock = threading.Lock()  # guards starting and closing, each done once
         self._thread: threading.Thread | None = None
@@ -140,31 +143,25 @@ class Panel:
     def __repr__(self) -> str:
         return "\n".join(ps.summary(self._state))
 
-    def _as_text(self) -> dict[str, Any]:
-        return {"text/plain": repr(self), "text/html": html.saved(self._state)}
+    def _standing(self) -> Standing:
+        server = self._state.server
+        return Standing(ps.summary(self._state, whole=True), server.url if server is not None else "", _LIVE_AGAIN)
 
-    def _as_widget(self) -> dict[str, Any]:
-        return {_WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}}
+    def _as_text(self) -> dict[str, Any]:
+        return self._standing().bundle(datetime.now().astimezone())
 
     def _repr_mimebundle_(self, **_wanted: object) -> dict[str, Any]:
-        return self._as_text() if self.closed else {**self._as_text(), **self._as_widget()}
+        if self.closed:
+            return self._as_text()
+        return {**self._as_text(), VIEW: {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}}
 
     def _ipython_display_(self) -> None:
-        """Show it as two outputs: what a saved page keeps, hidden while the panel lives, and the panel.
-
-        A page that is opened again shows no fallback beside a dead widget; so what stays true stands in an output of
-        its own, whose style hides the dead one.
-        """
+        """Show it, with words that a saved page has in its place."""
         if self.closed or not in_notebook():
             raise NotImplementedError  # IPython's way to say: use the other representations
-        from IPython.display import display
-
-        kept = self._as_text()
-        kept["text/html"] = html.KEPT_STYLE + kept["text/html"]
-        shown: Any = display
-        record = shown(kept, raw=True, display_id=True)
-        live = shown({"text/plain": "", **self._as_widget()}, raw=True, display_id=True)
-        self._outputs.append((record, live))
+        output = LiveOutput(self.widget, self._standing)
+        output.display()
+        self._outputs.append(output)
 
     # Its life --------------------------------------------------------------------------------------------------------
 
@@ -199,9 +196,8 @@ class Panel:
         self._following.close()
         if self._view is not None:
             self._view.close()
-        for kept, live in self._outputs:
-            kept.update(self._as_text(), raw=True)
-            live.update({"text/plain": ""}, raw=True)
+        for output in self._outputs:
+            output.become(self._as_text())
 
     def _run(self) -> None:
         while not self._closing.is_set():

@@ -5,7 +5,7 @@ Pure: no widgets, threads, clock or calls; steps return a new state.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -81,7 +81,7 @@ class Progress(NamedTuple):
     percentage: float | None
     words: str
     trouble: str = ""  # `stalled`, `no answer` or '': what the row is called instead of downloading
-    speeds: tuple[float, ...] = ()  # bytes a second, the newest last
+    trail: str = ""  # the speed of the last minute, as SVG
 
 
 class Question(NamedTuple):
@@ -507,20 +507,19 @@ def memory_words(state: PanelState) -> str:
     return f"In memory: {', '.join(named)}{more}"
 
 
-def summary(state: PanelState) -> list[str]:
-    """Return the panel as lines of text: what a front end without widgets and a saved notebook show."""
+def summary(state: PanelState, *, whole: bool = False) -> list[str]:
+    """Return the panel as lines of text: what a front end without widgets shows; `whole` with the page's models."""
     if not state.asked:
-        return ["Model panel, not connected yet"]
+        return ["Models, not connected yet"]
     if state.server is None:
-        return [f"Model panel: {state.trouble}"]
+        return [f"Models, not connected: {state.trouble}"]
     known = f", as last known; {state.trouble}" if state.trouble else ""
-    lines = [f"Models of {state.server.words}, as of {state.asked_at}", f"{counts_words(state)}{known}"]
-    return [*lines, memory_words(state)] if state.models else [*lines, _NO_MODELS]
+    lines = [f"Models of {state.server.name}", f"{counts_words(state)}{known}"]
+    if not state.models:
+        return [*lines, _NO_MODELS]
+    return [*lines, memory_words(state), *(_line(state, model) for model in (shown(state) if whole else ()))]
 
 
-def table(state: PanelState) -> Sequence[tuple[str, str, str]]:
-    """Return the models of the page as words: name, state, size."""
-    return [
-        (title(model), standing(state, model).word, format_bytes(model.size_bytes) if model.size_bytes else "")
-        for model in shown(state)
-    ]
+def _line(state: PanelState, model: Model) -> str:
+    size = f", {format_bytes(model.size_bytes)}" if model.size_bytes is not None and not model.cloud else ""
+    return f"{title(model)}: {standing(state, model).word}{size}"

@@ -123,7 +123,6 @@ _ROWS = """
 .pnb-way progress::-moz-progress-bar { background: var(--pnb-blue); }
 .pnb-way.pnb-s-trouble progress::-webkit-progress-value { background: var(--pnb-amber); }
 .pnb-way.pnb-s-trouble progress::-moz-progress-bar { background: var(--pnb-amber); }
-.pnb-way svg { flex: 0 0 90px; height: 16px; stroke: var(--pnb-dim); fill: none; }
 .pnb-way > span { flex: 0 1 auto; font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
 .pnb-log { border-top: 1px solid var(--pnb-line); padding-top: 4px; overflow-wrap: anywhere; }
 @container (max-width: 820px) {

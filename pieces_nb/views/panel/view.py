@@ -17,6 +17,7 @@ from pieces_nb.model.fields import FIELDS
 from pieces_nb.model.models import Model
 from pieces_nb.model.rules import FLAGS
 from pieces_nb.text import clock, printable
+from pieces_nb.views.outputs import hears_clicks
 from pieces_nb.views.panel import events, form, html
 from pieces_nb.views.panel import state as ps
 from pieces_nb.views.panel.state import Action, PanelState
@@ -50,22 +51,25 @@ class Parts:
             _dom_classes=tuple(classes.split()),
         )
         button.on_click(lambda _button: on_click())
+        hears_clicks(button)
         return button
 
     def box(self, children: Any, classes: str, **more: Any) -> Any:
         return ipywidgets.Box(children, layout=self.layout, _dom_classes=tuple(classes.split()), **more)
 
     def text(self, kind: type[Any], words: str, classes: str, **more: Any) -> Any:
-        return kind(
+        box = kind(
             description=words,
             layout=self.layout,
             style=self._text_style,
             _dom_classes=tuple(classes.split()),
             **more,
         )
+        hears_clicks(box)
+        return box
 
     def choice(self, words: str, classes: str, options: Any, value: str) -> Any:
-        return ipywidgets.ToggleButtons(
+        choice = ipywidgets.ToggleButtons(
             description=words,
             options=options,
             value=value,
@@ -73,6 +77,8 @@ class Parts:
             style=self._choice_style,
             _dom_classes=tuple(classes.split()),
         )
+        hears_clicks(choice)
+        return choice
 
     def close(self) -> None:
         for shared in (self.layout, self._html_style, self._button_style, self._text_style, self._choice_style):
