@@ -49,7 +49,7 @@ def connection(state: PanelState) -> str:
 
 
 def ink(state: PanelState, scope: str) -> str:
-    """Return what changes at every answer: when it was asked for, the bars, and what the toggles show.
+    """Return what changes at every answer: when it was asked for, the bars, what the toggles show, how many models.
 
     `scope` is the class of this panel's root: the rules for its toggles hold in it alone.
     """
@@ -58,7 +58,7 @@ def ink(state: PanelState, scope: str) -> str:
     return (
         f"<style>{_toggles(state, scope)}</style>"
         f'<span class="pnb-asked">{asked}</span>'
-        f'<div class="pnb-bars {_PLAIN}">{bars}</div>'
+        f'<div class="pnb-bars {_PLAIN}">{bars}</div>{foot(state)}'
     )
 
 
@@ -106,7 +106,7 @@ def foot(state: PanelState) -> str:
         if holds
     )
     place = f" · page {state.page + 1:,} of {last + 1:,}" if last else ""
-    return _block(f"{_words(ps.count_words(state))}{place}", f"pnb-dim {classes}")
+    return _block(f"{_words(ps.count_words(state))}{place}", f"pnb-foot pnb-dim {classes}")
 
 
 def log(state: PanelState) -> str:
@@ -132,7 +132,7 @@ def row(state: PanelState, model: Model, *, clock: str = "") -> str:
     cells = (
         f'<span class="pnb-title"><span class="pnb-name" title="{escape(printable(model.title, limit=1000))}">'
         f"{escape(printable(model.title, limit=320))}</span>{_tags(state, model)}</span>"
-        f'<span class="pnb-s-{how.colour}"><span class="pnb-dot"></span>{escape(how.word)}{since}</span>'
+        f'<span class="pnb-s-{how.colour}"><span class="pnb-dot"></span>{escape(printable(how.word))}{since}</span>'
         f'<span class="pnb-size">{_size(model)}</span>'
         f"{_memory(state, model)}"
     )
@@ -174,7 +174,7 @@ def _way(model: Model, progress: Progress) -> str:
     return (
         f'<div class="pnb-way{trouble}">'
         f'<progress max="100"{value} aria-label="download of {escape(ps.title(model))}"></progress>'
-        f"{progress.trail}<span>{escape(progress.words)}</span></div>"
+        f"{progress.trail}<span>{escape(printable(progress.words))}</span></div>"
     )
 
 

@@ -62,7 +62,7 @@ class Server(NamedTuple):
 
     @property
     def name(self) -> str:
-        return f"{self.kind} {printable(self.version, limit=40)}"
+        return printable(f"{self.kind} {self.version}", limit=60)
 
 
 class Call(NamedTuple):

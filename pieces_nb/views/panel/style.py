@@ -46,8 +46,12 @@ _BASE = """
 .pnb-root .pnb-full { flex: 1 0 100%; }
 .pnb-root .pnb-grow { flex: 1 1 240px; }
 .pnb-root .pnb-late { order: 2; }
+.pnb-foot { flex: 1 1 240px; }
+.pnb-foot, .pnb-root .pnb-pager { order: 3; }
+.pnb-root .pnb-last { order: 4; }
 .pnb-root .pnb-ink, .pnb-root .pnb-ink > .widget-html-content { display: contents; }
-.pnb-asked { flex: 1 1 auto; color: var(--pnb-dim); white-space: nowrap; }
+.pnb-root .pnb-connection { flex: 1 1 0; min-width: min(100%, 340px); overflow-wrap: anywhere; }
+.pnb-asked { flex: 0 0 auto; color: var(--pnb-dim); white-space: nowrap; }
 .pnb-bars { order: 1; flex: 1 0 100%; display: grid; grid-template-columns: max-content 1fr max-content;
   gap: 2px 10px; align-items: center; }
 .pnb-bar { display: flex; height: 8px; border-radius: 4px; overflow: hidden; background: var(--pnb-track);
@@ -103,7 +107,7 @@ _ROWS = """
 .pnb-memory { overflow-wrap: anywhere; }
 .pnb-short { color: var(--pnb-amber); }
 .pnb-tag { font-weight: 400; border: 1px solid var(--pnb-line); border-radius: 10px; padding: 0 7px; margin-left: 6px;
-  color: var(--pnb-dim); white-space: nowrap; flex: 0 0 auto; }
+  color: var(--pnb-dim); white-space: nowrap; flex: 0 0 auto; line-height: 1.3; font-size: 95%; }
 .pnb-dot { display: inline-block; box-sizing: border-box; width: 9px; height: 9px; border-radius: 50%;
   margin-right: 6px;  border: 2px solid currentColor; }
 .pnb-s-loaded .pnb-dot { background: var(--pnb-green); border-color: var(--pnb-green); }

@@ -135,7 +135,7 @@ class View:
         self.root = self._parts.box(
             (
                 *(self._connection, self._ink, self._refresh, self._pattern, *self._toggles),
-                *(self._table, self._foot, *self._pager, self._log),
+                *(self._table, *self._pager, self._log),
             ),
             f"pnb-root {self._scope}",
             _view_count=0,  # asks front ends to say when they show it and when not
@@ -176,12 +176,11 @@ class View:
 
     def _build_bottom(self) -> None:
         parts, send = self._parts, self._send
-        self._foot = parts.html("pnb-grow pnb-late")
         self._pager = (
-            parts.button("‹\nprevious page", "pnb-pager pnb-previous pnb-late", lambda: send(events.Turned(-1))),
-            parts.button("›\nnext page", "pnb-pager pnb-next pnb-late", lambda: send(events.Turned(1))),
+            parts.button("‹\nprevious page", "pnb-pager pnb-previous", lambda: send(events.Turned(-1))),
+            parts.button("›\nnext page", "pnb-pager pnb-next", lambda: send(events.Turned(1))),
         )
-        self._log = parts.html("pnb-full pnb-late")
+        self._log = parts.html("pnb-full pnb-last")
 
     # Showing ---------------------------------------------------------------------------------------------------------
 
@@ -198,7 +197,6 @@ class View:
             row.model_id = ""
         if self._table.children != children:
             self._table.children = children
-        self._foot.value = html.foot(state)
         self._log.value = html.log(state)
 
     def show_progress(self, state: PanelState) -> None:
@@ -311,7 +309,7 @@ class FormView:
         self._fields = parts.box(tuple(self._boxes.values()), "pnb-form")
         self._changes = parts.html("pnb-full")
         self._apply = parts.button(
-            _named("Apply\nthe changes to", model), "pnb-primary", lambda: send(events.Applied())
+            _named("Apply\nthe changes to", model), "pnb-primary pnb-w1", lambda: send(events.Applied())
         )
         self._undo = parts.button(_named("Undo\nthe changes to", model), "pnb-w1", lambda: send(events.Reverted()))
         self.widgets = (self._fields, self._changes, self._apply, self._undo)
@@ -321,7 +319,7 @@ class FormView:
         offered = form.choices(name, text)
         if offered:
             options = [(f"{words or 'not set'}\n{name}", words) for words in offered]
-            wide = " pnb-wide" if len(offered) > 4 else "" if name == "type" else " pnb-flag"
+            wide = " pnb-flag" if FIELDS[name].word == "true or false" else " pnb-wide"
             return parts.choice(name, f"{classes}{wide}", options, text)
         if name == "description":
             return parts.text(ipywidgets.Textarea, name, f"{classes} pnb-wide", value=text, rows=2)
