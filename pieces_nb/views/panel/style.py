@@ -78,7 +78,9 @@ _BUTTONS = """
   color: var(--pnb-dim) !important; border-color: var(--pnb-line); cursor: default; }
 .pnb-row:has(.pnb-v-none) > .pnb-main { visibility: hidden; }
 .pnb-root :is(.pnb-w1, .pnb-w2, .pnb-w3) { padding: 0 4px; }
-.pnb-root .pnb-w1 { width: 84px; } .pnb-root .pnb-w2 { width: 110px; } .pnb-root .pnb-w3 { width: 132px; }
+.pnb-root .pnb-w1 { width: 84px; }
+.pnb-root .pnb-pager { width: 40px; padding: 0; }
+.pnb-root .pnb-w2 { width: 110px; } .pnb-root .pnb-w3 { width: 132px; }
 .pnb-root .pnb-toggle { border-radius: 14px; white-space: nowrap; }
 .pnb-root .pnb-filter { flex: 0 1 230px; width: auto; margin: 0; height: 28px; }
 .pnb-root .pnb-filter .widget-label { width: auto; flex: 0 0 auto; color: var(--pnb-dim); font-size: inherit; }
