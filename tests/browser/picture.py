@@ -1,7 +1,8 @@
 """`python -m tests.browser.picture`: makes the pictures that the README and the notebooks show.
 
 `notebooks/panel.png` is the panel with a loaded model, two downloads under way and a card, `panel-dark.png` the same in
-the dark; `notebooks/download.png` is a list of models and a cell that waits for a download. They are photographs of JupyterLab, not drawings.
+the dark, `notebooks/download.png` a list of models and a cell that waits for a download. They are photographs of
+JupyterLab, not drawings.
 """
 
 from __future__ import annotations

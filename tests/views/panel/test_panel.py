@@ -22,6 +22,7 @@ from pieces_nb.history import HISTORY
 from pieces_nb.model.rules import FLAGS
 from pieces_nb.views.panel import Panel
 from pieces_nb.views.panel import panel as panel_module
+from pieces_nb.views.panel.state import Action
 from tests.waiting import DEADLINE_S, until
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -233,7 +234,7 @@ def test_a_double_click_does_a_thing_once(opened: Opened, client: ModelClient) -
 def test_a_click_on_what_the_button_no_longer_says_does_nothing(opened: Opened, client: ModelClient) -> None:
     client.download("phi-2").wait(DEADLINE_S)
     ask_again(opened)
-    opened.panel._verbs[opened.row_id("Phi-2")] = panel_module.Action.CANCEL  # as it was shown until just now
+    opened.panel._verbs[opened.row_id("Phi-2")] = Action.CANCEL  # as it was shown until just now
     opened.panel._click_main(opened.row_id("Phi-2"))
 
     assert not opened.panel.state.calls
