@@ -20,16 +20,17 @@ from typing import NamedTuple
 import platformdirs
 
 from pieces_nb.errors import PiecesError, PiecesUnreachable, ProtocolError
-from pieces_nb.text import Step, printable
+from pieces_nb.text import ByFront, Step, printable
 from pieces_nb.wire.http import Transport
 
 PORTS = (*range(39300, 39334), 1000, 5323)
 PROBE_S = 0.3
 EMULATOR_STEP = Step("connect emulator", "ModelClient.emulator()", terminal="emulator")
+_WHERE = ByFront("where this kernel runs", "where this kernel runs", "where this runs")
 LOOK_STEP = Step("connect", "ModelClient()", terminal="status")
 _VERSION = re.compile(r"v?\d+\.\d+\.\d+([-+.][0-9A-Za-z.+-]*)?\Z")
 _HEALTH = re.compile(r'"?ok\b[\s:;,=|-]*(?P<server_id>.*?)\s*"?\Z', re.IGNORECASE | re.DOTALL)
-_EMULATED = "+emulator"
+_EMULATED = "-emulator"
 
 
 class Found(NamedTuple):
@@ -159,17 +160,19 @@ def ports_in_files(files: Iterable[Path] | None = None) -> list[int]:
     return ports
 
 
-def step_to(url: str) -> Step:
+def step_to(url: str) -> ByFront:
     """Return the next step that goes to the server at `url`."""
-    return Step(f"connect {url}", f'ModelClient("{url}")', terminal=f"--url {url}")
+    return ByFront(f'`ModelClient("{url}")`', f"`%pieces_model connect {url}`", f"`--url {url}`")
 
 
 def nothing_found() -> PiecesUnreachable:
     """Return the error for "looked everywhere": where the kernel runs, what was tried, what to do."""
     host = printable(socket.gethostname(), limit=60)
     return PiecesUnreachable(
-        f"No Pieces OS answers on {host}, where this kernel runs (tried 127.0.0.1, ports 39300–39333, 1000, 5323 and "
-        "those in its .port.txt files). Start Pieces OS there (https://pieces.app has it), name its address with ",
+        f"No Pieces OS answers on {host}, ",
+        _WHERE,
+        " (tried 127.0.0.1, ports 39300–39333, 1000, 5323 and those in its .port.txt files). "
+        "Start Pieces OS there (https://pieces.app has it), name its address with ",
         step_to("http://127.0.0.1:PORT"),
         ", or try things out with ",
         EMULATOR_STEP,
