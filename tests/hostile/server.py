@@ -408,6 +408,13 @@ def _list(line: Line, _request: Request) -> None:
     line.send(http({"iterable": list(line.server.models.values())}))
 
 
+def _delete(line: Line, request: Request) -> None:
+    match = CALLS["delete"][1].fullmatch(request.target)
+    assert match is not None
+    line.server.models.pop(unquote(match.group(1), errors="surrogatepass"), None)
+    line.send(http(b"", "204 No Content"))
+
+
 POLITE: dict[str, Behaviour] = {
     "line": lambda _line, _request: None,  # what a new connection meets before its first request is read
     "health": lambda line, _request: line.send(text(f"OK:{line.server.server_id}".rstrip(":"))),
@@ -419,7 +426,7 @@ POLITE: dict[str, Behaviour] = {
     "load": answers_after(lambda model: model.update(loaded=True)),
     "unload": answers_after(lambda model: model.update(loaded=False)),
     "unload all": says(http(b"", "204 No Content")),
-    "delete": says(http(b"", "204 No Content")),
+    "delete": _delete,
     "delete cache": answers_after(lambda model: model.update(downloaded=False)),
     "progress": lambda line, request: websocket()(line, request),
 }

@@ -214,6 +214,11 @@ ODD_IDS = {
 }
 
 
+def deletes_all(line: Line, _request: Request) -> None:
+    line.server.models.clear()
+    line.send(http(b"", "204 No Content"))
+
+
 @pytest.mark.parametrize("model_id", ODD_IDS, ids=ascii)
 def test_an_odd_id_reaches_no_other_endpoint(model_id: str, server: HostileServer, clients: Clients) -> None:
     """The list has such a model; whatever is done to it is done to it."""
@@ -222,8 +227,9 @@ def test_an_odd_id_reaches_no_other_endpoint(model_id: str, server: HostileServe
     found = answers_after(lambda _model: None, http(server.models[model_id]))
     if path == "/model/%3F":
         found = says(http(server.models[model_id]))
+        server.answers["delete"] = deletes_all
     server.answers.update(snapshot=found, load=says(http(b"")), unload=says(http(b"")))
-    client = client_of(server, clients)
+    client = client_of(server, clients, load_timeout_s=0.3)
     client.get("Phi-2")
     with pytest.raises(ModelStateError):
         client.load("Phi-2", force=True)  # it is not loaded, since nobody believes an empty answer
@@ -312,7 +318,9 @@ def test_a_load_that_is_said_to_be_done_and_is_not_is_an_error(server: HostileSe
 def test_a_load_that_never_returns_is_given_up_and_named(server: HostileServer, clients: Clients) -> None:
     server.models[ID].update(downloaded=True)
     server.answers["load"] = silence
-    with pytest.raises(WaitTimeout, match=r"not loaded within 0\.3 s; the server may still be at it"):
+    with pytest.raises(
+        WaitTimeout, match=r"not loaded within 0\.3 s \(last seen: downloaded\); the server may still be at it"
+    ):
         client_of(server, clients, load_timeout_s=0.3).load(ID, force=True)
     assert server.count("load") == 1
 
