@@ -1,10 +1,13 @@
-"""Text for people: server text made printable, sizes, durations, times. Pure; knows no error and no model."""
+"""Text for people: server text made printable, sizes, durations, times, next steps. Knows no error and no model."""
 
 from __future__ import annotations
 
 import math
 import re
+from collections.abc import Iterable
 from datetime import datetime
+from enum import StrEnum
+from typing import NamedTuple
 
 _INVISIBLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff"
@@ -57,3 +60,48 @@ def format_percentage(percentage: float) -> str:
 def clock(moment: datetime) -> str:
     """Return the local time of day, `14:02`."""
     return moment.astimezone().strftime("%H:%M")
+
+
+class Front(StrEnum):
+    """Who speaks to the person: it decides in whose words a next step is told."""
+
+    PYTHON = "python"
+    NOTEBOOK = "notebook"
+    TERMINAL = "terminal"
+
+
+class Step(NamedTuple):
+    """Something that the reader can do next: a line for the magic and the terminal, and the same in Python."""
+
+    line: str  # what stands behind `%pieces_model` or `pieces-nb`
+    python: str
+    terminal: str = ""  # what a terminal types, where it is not the same line
+
+    def worded(self, front: Front) -> str:
+        """Return the step as `front` says it, in backticks."""
+        match front:
+            case Front.NOTEBOOK:
+                return f"`%pieces_model {self.line}`"
+            case Front.TERMINAL:
+                return f"`pieces-nb {self.terminal or self.line}`"
+        return f"`{self.python}`"
+
+
+class ByFront(NamedTuple):
+    """Words that are others for each front: an option, a setting."""
+
+    python: str
+    notebook: str
+    terminal: str
+
+    def worded(self, front: Front) -> str:
+        return {Front.NOTEBOOK: self.notebook, Front.TERMINAL: self.terminal}.get(front, self.python)
+
+
+FORCE = ByFront("`force=True`", "`--force`", "`--force`")
+Part = str | Step | ByFront  # what a text is made of
+
+
+def worded(parts: Iterable[Part], front: Front) -> str:
+    """Return a text whose next steps are told in the words of `front`."""
+    return "".join(part if isinstance(part, str) else part.worded(front) for part in parts)

@@ -40,7 +40,8 @@ from pieces_nb.errors import (
 from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
 from pieces_nb.text import format_percentage, printable
 from pieces_nb.wire import endpoints
-from pieces_nb.wire.http import ProgressSocket, SocketEnded, Transport
+from pieces_nb.wire.http import Transport
+from pieces_nb.wire.websocket import ProgressSocket, SocketEnded
 
 log = logging.getLogger(__name__)
 
@@ -55,11 +56,11 @@ Relocate = Callable[[str], "tuple[Transport, Model] | None"]
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class Context:
     """What a download needs of its client."""
 
     transport: Transport
-    patience: ds.Patience = field(default_factory=ds.Patience)
+    timing: ds.Timing = field(default_factory=ds.Timing)
     budget: UpdateBudget = field(default_factory=UpdateBudget)
     relocate: Relocate | None = None  # looks for the server elsewhere; None where the address was given
     clock: Callable[[], float] = time.monotonic
@@ -92,25 +93,23 @@ class Download:
     `done`, `error`. Every method may be called from any thread.
     """
 
-    def __init__(self, model: Model, surroundings: Surroundings, *, joined: bool = False) -> None:
-        self._around = surroundings
-        self._transport = surroundings.transport
-        self._clock = surroundings.clock
+    def __init__(self, model: Model, context: Context, *, joined: bool = False) -> None:
+        self._context = context
+        self._transport = context.transport
+        self._clock = context.clock
         self._joined = joined
         now = self._clock()
-        wall_at_zero = surroundings.wall_clock() - now
+        wall_at_zero = context.wall_clock() - now
         if model.downloaded:
             self._state = ds.already_there(model, now=now, wall_at_zero=wall_at_zero)
         else:
-            self._state = ds.start(
-                model, now=now, patience=surroundings.patience, joined=joined, wall_at_zero=wall_at_zero
-            )
+            self._state = ds.start(model, now=now, timing=context.timing, joined=joined, wall_at_zero=wall_at_zero)
         self._inbox: queue.SimpleQueue[_Mail] = queue.SimpleQueue()
         self._line: ProgressSocket | None = None  # the open socket; the thread's own
         self._opening: ProgressSocket | None = None  # a socket that shakes hands; close() shuts it
         self._pending: set[str] = set()  # the kinds of calls under way; the thread's own
         self._shown_at = now
-        self._throttle = Throttle(surroundings.budget)
+        self._throttle = Throttle(context.budget)
         self._views_lock = threading.Lock()  # guards _views and _last_shown
         self._views: list[View] = []
         self._last_shown = False
@@ -230,7 +229,7 @@ class Download:
     def start(self) -> Download:
         """Begin to follow it; called once, by the client."""
         if not self._state.done:
-            self._around.budget.join()
+            self._context.budget.join()
             self._thread.start()
         return self
 
@@ -305,9 +304,9 @@ class Download:
             if self.status is DownloadStatus.CANCELED:
                 return
             raise ModelStateError(f"{title} is not downloading: it ended in {self.status}.")
-        within_s = self._around.patience.cancel_within_s
+        within_s = self._context.timing.cancel_within_s
         deadline = self._clock() + within_s
-        self._wait_for_start(min(within_s, self._around.patience.start_answer_s))
+        self._wait_for_start(min(within_s, self._context.timing.start_answer_s))
         self._inbox.put(ds.CancelAsked())
         refusals: list[PiecesServerError] = []
         # In a thread of its own: the snapshot may confirm it while the call hangs.
@@ -317,7 +316,7 @@ class Download:
         while not self._finished.wait(self._slice(deadline)):
             if refusals:
                 self._inbox.put(ds.CancelRefused())
-                if not self._finished.wait(self._around.patience.poll_soon_s):
+                if not self._finished.wait(self._context.timing.poll_soon_s):
                     words = refusals[0].text or str(refusals[0])
                     raise CancelNotConfirmed(f"{title}: the server refused to cancel: {words}") from refusals[0]
             elif self._clock() >= deadline:
@@ -387,7 +386,7 @@ class Download:
         at = self._state.connect_at
         if self._line is not None or "socket" in self._pending or at is None or now < at:
             return False
-        return self._started.is_set() or now - self._state.started_at >= self._around.patience.start_answer_s
+        return self._started.is_set() or now - self._state.started_at >= self._context.timing.start_answer_s
 
     def _pause_s(self) -> float:
         """How long to listen or sleep: until the next update is due, shortly while an answer is under way."""
@@ -489,7 +488,7 @@ class Download:
         opening = self._opening
         if opening is not None:
             opening.close()
-        self._around.budget.leave()
+        self._context.budget.leave()
         self._started.set()
         # The end is shown before anybody who waits goes on; who subscribes from here on gets it from subscribe().
         with self._views_lock:
@@ -555,7 +554,7 @@ class Download:
 
     def _look_elsewhere(self, exc: PiecesUnreachable, asked_at: float) -> None:
         """The address was found, not given: Pieces OS may have been started again on another port."""
-        found = self._around.relocate(self.model.id) if self._around.relocate is not None else None
+        found = self._context.relocate(self.model.id) if self._context.relocate is not None else None
         if found is None:
             self._inbox.put(ds.NoAnswer(str(exc)))
             return

@@ -15,7 +15,7 @@ from pieces_nb.text import clock, format_duration, format_percentage, printable
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timing:
     """How long to wait for what, in seconds. The design's figures; tests scale them down."""
 
     start_grace_s: float = 10.0  # until an attempt must have been seen alive
@@ -25,6 +25,7 @@ class Patience:
     silent_after_s: float = 60.0  # a socket that says nothing for so long is opened anew
     lost_after_s: float = 300.0
     cancel_within_s: float = 10.0
+    confirm_within_s: float = 30.0  # until a snapshot must confirm an unload, an update, a deletion
     poll_s: float = 5.0  # a snapshot this often while the socket is open and nothing moves
     poll_closed_s: float = 1.0  # while no socket is open
     poll_soon_s: float = 0.25  # while an end is about to be confirmed
@@ -127,7 +128,7 @@ class DownloadState(NamedTuple):
 
     model: Model
     started_at: float
-    patience: Patience = Patience()
+    timing: Timing = Timing()
     joined: bool = False  # it ran already
     wall_at_zero: float = 0.0  # the wall clock (seconds since 1970) when the monotonic one said 0
 
@@ -192,19 +193,19 @@ class DownloadState(NamedTuple):
 
 
 def start(
-    model: Model, *, now: float, patience: Patience | None = None, joined: bool = False, wall_at_zero: float = 0.0
+    model: Model, *, now: float, timing: Timing | None = None, joined: bool = False, wall_at_zero: float = 0.0
 ) -> DownloadState:
     """Return the state of a download that begins now; `joined` if `model` is a snapshot in which it already runs."""
-    patience = patience or Patience()
+    timing = timing or Timing()
     state = DownloadState(
         model=model,
         started_at=now,
-        patience=patience,
+        timing=timing,
         wall_at_zero=wall_at_zero,
         attempt_started_at=now,
         progress_at=now,
         connect_at=now,
-        ask_at=now + patience.poll_soon_s,
+        ask_at=now + timing.poll_soon_s,
         answered_at=now,
     )
     if joined:
@@ -289,7 +290,7 @@ def _heard_terminal(state: DownloadState, status: DownloadStatus, now: float) ->
     state = state._replace(heard=f"the server said {status}")
     if state.alive and state.verdict is not status:
         return state._replace(verdict=status, verdict_at=now, ask_at=now)
-    return state._replace(ask_at=min(state.ask_at, now + state.patience.poll_soon_s))
+    return state._replace(ask_at=min(state.ask_at, now + state.timing.poll_soon_s))
 
 
 def _new_attempt(state: DownloadState, now: float) -> DownloadState:
@@ -324,7 +325,7 @@ def _moved(state: DownloadState, percentage: float | None, now: float) -> Downlo
     state = state._replace(
         progress_at=now,
         stalled_at=None,
-        ask_at=max(state.ask_at, now + state.patience.poll_s) if _is_calm(state, now) else state.ask_at,
+        ask_at=max(state.ask_at, now + state.timing.poll_s) if _is_calm(state, now) else state.ask_at,
     )
     if state.percentage is not None and percentage <= state.percentage:
         return state
@@ -346,7 +347,7 @@ def _is_calm(state: DownloadState, now: float) -> bool:
 def _cancel_is_due(state: DownloadState, now: float) -> bool:
     """Whether a cancel may be confirmed any moment; later it still may, but nobody waits for it any more."""
     asked_at = state.cancel_asked_at
-    return asked_at is not None and now - asked_at < state.patience.cancel_within_s
+    return asked_at is not None and now - asked_at < state.timing.cancel_within_s
 
 
 # Snapshots -----------------------------------------------------------------------------------------------------------
@@ -366,10 +367,10 @@ def _seen_running(state: DownloadState, asked_at: float, now: float) -> Download
     if asked_at >= state.refused_at:
         state = state._replace(refused=None)
     # The flag may lag behind a terminal frame as it may behind the start; after that the frame was an older one.
-    if now - state.verdict_at >= state.patience.start_grace_s:
+    if now - state.verdict_at >= state.timing.start_grace_s:
         state = state._replace(verdict=None)
     silent_s = now - state.socket_heard_at
-    if state.socket_open and silent_s >= state.patience.silent_after_s:
+    if state.socket_open and silent_s >= state.timing.silent_after_s:
         return _socket_lost(state, SocketLost(f"the socket was silent for {format_duration(silent_s)}"), now)
     return state
 
@@ -384,7 +385,7 @@ def _seen_idle(state: DownloadState, asked_at: float, now: float) -> DownloadSta
         return _end(state, state.verdict, state.refused or "", now)
     state = state._replace(idle_at=now if state.idle_at is None else state.idle_at)
     if state.cancel_asked_at is not None and asked_at >= state.cancel_asked_at:
-        settled = now - state.cancel_asked_at >= state.patience.settle_s
+        settled = now - state.cancel_asked_at >= state.timing.settle_s
         return _end(state, DownloadStatus.CANCELED, "", now) if state.seen_downloading or settled else state
     if not _idle_long_enough(state, now):
         return state
@@ -398,25 +399,25 @@ def _seen_idle(state: DownloadState, asked_at: float, now: float) -> DownloadSta
 def _idle_long_enough(state: DownloadState, now: float) -> bool:
     """Until a snapshot has said `downloading`, that flag may lag behind the POST by the whole grace."""
     if state.seen_downloading:
-        return state.idle_at is not None and now - state.idle_at >= state.patience.settle_s
-    return now - state.attempt_started_at >= state.patience.start_grace_s
+        return state.idle_at is not None and now - state.idle_at >= state.timing.settle_s
+    return now - state.attempt_started_at >= state.timing.start_grace_s
 
 
 def _next_question(state: DownloadState, now: float) -> float:
-    patience = state.patience
+    timing = state.timing
     if _cancel_is_due(state, now) or state.verdict is not None or state.idle_at is not None:
-        return now + patience.poll_soon_s
+        return now + timing.poll_soon_s
     if not state.socket_open or not state.seen_downloading:
-        return now + patience.poll_closed_s
-    return max(now, state.progress_at) + patience.poll_s
+        return now + timing.poll_closed_s
+    return max(now, state.progress_at) + timing.poll_s
 
 
 def _unanswered(state: DownloadState, words: str, now: float) -> DownloadState:
-    # The patience runs from the first question that stayed unanswered, not from the last answer: a machine that
+    # The time runs from the first question that stayed unanswered, not from the last answer: a machine that
     # slept an hour has not been left without an answer for an hour.
     since = now if state.silent_since is None else state.silent_since
-    state = state._replace(silent_since=since, heard=words, ask_at=now + state.patience.poll_closed_s)
-    if now - since < state.patience.lost_after_s:
+    state = state._replace(silent_since=since, heard=words, ask_at=now + state.timing.poll_closed_s)
+    if now - since < state.timing.lost_after_s:
         return state
     return _end(state, DownloadStatus.FAILED, _loss(state), now)
 
@@ -435,8 +436,8 @@ def wall_time(state: DownloadState, at: float) -> datetime:
 
 
 def _socket_lost(state: DownloadState, event: SocketLost, now: float) -> DownloadState:
-    patience = state.patience
-    backoff = min(patience.backoff_most_s, max(patience.backoff_first_s, state.backoff_s * 2))
+    timing = state.timing
+    backoff = min(timing.backoff_most_s, max(timing.backoff_first_s, state.backoff_s * 2))
     return state._replace(
         socket_open=False,
         socket_words=event.words,
@@ -451,7 +452,7 @@ def _end(state: DownloadState, status: DownloadStatus, reason: str, now: float) 
 
 
 def _check_stall(state: DownloadState, now: float) -> DownloadState:
-    if state.stalled_at is None and now - state.progress_at >= state.patience.stall_after_s:
+    if state.stalled_at is None and now - state.progress_at >= state.timing.stall_after_s:
         return state._replace(stalled_at=state.progress_at)
     return state
 
@@ -461,7 +462,7 @@ def _check_stall(state: DownloadState, now: float) -> DownloadState:
 
 def _sampled(state: DownloadState, percentage: float, now: float) -> tuple[Sample, ...]:
     """Keep some twenty samples of the last `speed_window_s`, and the newest always."""
-    window = state.patience.speed_window_s
+    window = state.timing.speed_window_s
     kept = tuple(sample for sample in state.samples if now - sample.at <= window)
     if len(kept) >= 2 and kept[-1].at - kept[-2].at < window / 20:
         kept = kept[:-1]

@@ -48,8 +48,8 @@ def identify(url: str, *, timeout_s: float) -> Found:
     """
     transport = Transport(url, timeout_s=timeout_s)
     try:
-        health = transport.get("/.well-known/health").text().strip()
-        version = transport.get("/.well-known/version").text().strip().strip('"')
+        health = transport.get_text("/.well-known/health").strip()
+        version = transport.get_text("/.well-known/version").strip().strip('"')
     except PiecesUnreachable:
         raise
     except PiecesError as exc:

@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from pieces_nb import Download, Model, ModelClient, client, workflows
-from pieces_nb.client import Settings
+from pieces_nb import Download, Model, ModelClient, Settings, client
 from pieces_nb.emulator import Emulator, Faults, Switches
 from pieces_nb.emulator import server as emulator_server
 from pieces_nb.errors import (
@@ -86,7 +85,7 @@ def test_an_id_with_dots_and_slashes_reaches_no_other_endpoint() -> None:
         {"name": "evil", "id": "../models/unload"},
         {"name": "b", "id": "b", "loaded": True},
     ]
-    with Emulator(models=models) as server, ModelClient(server.url, patience=QUICK) as client:
+    with Emulator(models=models) as server, ModelClient(server.url, timing=QUICK) as client:
         client.download("evil").wait(DEADLINE_S)
         assert client.get("evil").downloaded
         assert client.get("b").loaded
@@ -215,7 +214,7 @@ def test_what_was_downloaded_is_in_the_history(client: ModelClient, server: Emul
 
 def test_progress_finds_what_another_program_began(client: ModelClient, server: Emulator) -> None:
     server.faults = HELD
-    with ModelClient(server.url, patience=QUICK) as other:
+    with ModelClient(server.url, timing=QUICK) as other:
         theirs = other.download("phi-2")
         until(theirs, lambda one: (one.percentage or 0) >= 50)
         (found,) = client.progress()
@@ -249,7 +248,7 @@ def test_a_cancel_returns_when_it_is_confirmed(client: ModelClient, server: Emul
 
 def test_a_download_begun_elsewhere_can_be_canceled(client: ModelClient, server: Emulator) -> None:
     server.faults = HELD
-    with ModelClient(server.url, patience=QUICK) as other:
+    with ModelClient(server.url, timing=QUICK) as other:
         until(other.download("phi-2"), lambda one: (one.percentage or 0) >= 50)
         assert not client.cancel("phi-2").downloading
 
@@ -263,7 +262,7 @@ def test_cancel_of_nothing_is_an_error_and_sends_nothing(client: ModelClient, po
 
 def test_a_cancel_that_the_server_ignores_is_not_confirmed(server: Emulator) -> None:
     server.faults = replace(HELD, cancel_ignored=True)
-    with ModelClient(server.url, patience=replace(QUICK, cancel_within_s=0.5)) as client:
+    with ModelClient(server.url, timing=replace(QUICK, cancel_within_s=0.5)) as client:
         download = client.download("phi-2")
         until(download, lambda one: (one.percentage or 0) >= 50)
         with pytest.raises(CancelNotConfirmed, match=r"still says IN-PROGRESS.*may go on"):
@@ -275,7 +274,7 @@ def test_a_cancel_that_the_server_ignores_is_not_confirmed(server: Emulator) -> 
 
 def test_a_cancel_does_not_wait_for_a_start_that_is_answered_only_at_the_end(server: Emulator) -> None:
     server.faults, server.switches = HELD, Switches(post_answers_after_end=True)
-    with ModelClient(server.url, patience=replace(QUICK, cancel_within_s=5.0)) as client:
+    with ModelClient(server.url, timing=replace(QUICK, cancel_within_s=5.0)) as client:
         until(client.download("phi-2"), lambda one: one.state.seen_downloading)
         assert client.cancel("phi-2").state == "available"
 
@@ -323,7 +322,7 @@ def test_what_is_so_already_sends_nothing(client: ModelClient, posts: list[str])
 
 @pytest.mark.parametrize(
     ("model", "words"),
-    [("phi-2", r"not downloaded: `%pieces_model download Phi-2` comes first"), ("gpt-4o", "runs in the cloud")],
+    [("phi-2", r"not downloaded: `client\.download\('Phi-2'\)` comes first"), ("gpt-4o", "runs in the cloud")],
 )
 def test_a_load_that_cannot_work_is_refused_before_anything_is_sent(
     client: ModelClient, posts: list[str], model: str, words: str
@@ -336,8 +335,10 @@ def test_a_load_that_cannot_work_is_refused_before_anything_is_sent(
 def test_a_model_too_large_for_the_memory_is_refused_unless_forced(
     client: ModelClient, posts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workflows, "free_memory_bytes", lambda _: 1000)
-    with pytest.raises(ModelStateError, match=r"needs 65\.5 kB of memory, 1\.0 kB are free.*--force"):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=2000, available=1000))
+    with pytest.raises(
+        ModelStateError, match=r"needs 65\.5 kB of memory, 1\.0 kB are.*`client\.usage\(\)`.*force=True"
+    ):
         client.load(MINE)
     assert posts == []
     assert client.load(MINE, force=True).loaded
@@ -376,6 +377,7 @@ def test_a_server_that_says_yes_and_does_nothing_is_not_believed(
     client: ModelClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endpoints, "load", lambda *_, **__: None)
+    client.settings.load_timeout_s = 0.5
     with pytest.raises(ModelStateError, match="took the call, but the model is not loaded: downloaded"):
         client.load(MINE)
 
@@ -453,7 +455,7 @@ def test_ensure_of_a_model_too_large_to_load_does_not_download_it_first(
 ) -> None:
     memory = SimpleNamespace(total=1000, available=500)
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
-    with pytest.raises(ModelStateError, match=r"this machine has 1\.0 kB in all\. --force"):
+    with pytest.raises(ModelStateError, match=r"this machine has 1\.0 kB in all\. `force=True`"):
         client.ensure("phi-2", load=True)
     assert posts == []
     assert client.ensure("phi-2", load=True, force=True)["verdict"].tolist() == ["done", "done"]
@@ -579,15 +581,15 @@ def test_a_timeout_set_later_holds_for_the_next_call(client: ModelClient) -> Non
 
 def test_a_stall_setting_reaches_the_next_download(server: Emulator) -> None:
     with ModelClient(server.url, settings=Settings(stall_after_s=7.0)) as client:
-        assert client.patience.stall_after_s == 7.0
-        assert client.download(MINE).state.patience.stall_after_s in (7.0, 30.0)
+        assert client.timing.stall_after_s == 7.0
+        assert client.download(MINE).state.timing.stall_after_s in (7.0, 30.0)
         server.faults = HELD
-        assert client.download("phi-2").state.patience.stall_after_s == 7.0
+        assert client.download("phi-2").state.timing.stall_after_s == 7.0
 
 
 def test_after_close_no_thread_of_ours_is_left_and_the_download_goes_on(server: Emulator) -> None:
     server.faults = HELD
-    with ModelClient(server.url, patience=QUICK) as client:
+    with ModelClient(server.url, timing=QUICK) as client:
         download = client.download("phi-2")
         until(download, lambda one: (one.percentage or 0) >= 50)
     assert download.closed

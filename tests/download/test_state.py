@@ -18,12 +18,12 @@ from pieces_nb.download.state import (
     FrameHeard,
     ModelGone,
     NoAnswer,
-    Patience,
     SnapshotSeen,
     SocketLost,
     SocketOpened,
     StartRefused,
     TimePassed,
+    Timing,
     advance,
     start,
 )
@@ -400,9 +400,9 @@ def test_whatever_came_before_an_idle_server_leads_to_an_end(steps: list[tuple[f
         now += wait
         event = SnapshotSeen(given_event, asked_at=now) if isinstance(given_event, Model) else given_event
         state = advance(state, event, now=now)
-    patience = Patience()
+    timing = Timing()
     for _ in range(4):
-        now += max(patience.start_grace_s, patience.settle_s)
+        now += max(timing.start_grace_s, timing.settle_s)
         state = advance(state, SnapshotSeen(IDLE, asked_at=now), now=now)
     assert state.done
 

@@ -16,10 +16,10 @@ from typing import Self
 
 import psutil
 
-from pieces_nb.download.state import Patience
+from pieces_nb.download.state import Timing
 
 DEADLINE_S = 30.0
-HASTY = Patience(
+HASTY = Timing(
     start_grace_s=2.0,
     settle_s=0.3,
     stall_after_s=1.0,

@@ -28,7 +28,7 @@ def beyond(download: Download, percentage: float) -> None:
 
 def killed_and_restarted(home: Path, *, at: float) -> Download:
     """Kill the server when the download stands at a percentage, start it again, and follow to the end."""
-    with EmulatorProcess(home) as emulator, ModelClient(emulator.url, patience=HASTY) as client:
+    with EmulatorProcess(home) as emulator, ModelClient(emulator.url, timing=HASTY) as client:
         download = client.download("phi-2")
         beyond(download, at)
         emulator.kill()
@@ -57,7 +57,7 @@ def test_a_server_killed_at_any_point(tmp_path: Path, at: int) -> None:
 
 def test_a_dead_server_is_said_and_given_up_after_the_patience(tmp_path: Path) -> None:
     hasty = replace(HASTY, lost_after_s=1.5)
-    with EmulatorProcess(tmp_path) as emulator, ModelClient(emulator.url, patience=hasty) as client:
+    with EmulatorProcess(tmp_path) as emulator, ModelClient(emulator.url, timing=hasty) as client:
         download = client.download("phi-2")
         beyond(download, 20)
         emulator.kill()
@@ -67,7 +67,7 @@ def test_a_dead_server_is_said_and_given_up_after_the_patience(tmp_path: Path) -
 
 
 def test_a_frozen_server_is_waited_for_and_the_download_completes(tmp_path: Path) -> None:
-    with EmulatorProcess(tmp_path) as emulator, ModelClient(emulator.url, patience=HASTY) as client:
+    with EmulatorProcess(tmp_path) as emulator, ModelClient(emulator.url, timing=HASTY) as client:
         client.settings.timeout_s = 0.5
         download = client.download("phi-2")
         beyond(download, 20)
@@ -85,7 +85,7 @@ def test_a_frozen_client_does_not_take_its_own_sleep_for_a_lost_server(tmp_path:
         from pieces_nb import ModelClient
         from tests.faults.support import HASTY
         from dataclasses import replace
-        client = ModelClient(sys.argv[1], patience=replace(HASTY, lost_after_s=0.5))
+        client = ModelClient(sys.argv[1], timing=replace(HASTY, lost_after_s=0.5))
         download = client.download("mistral")
         download.subscribe(lambda d: print(d.percentage, flush=True))
         download.wait(30)
@@ -122,7 +122,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.full
 def test_a_full_disk_fails_the_download_and_leaves_nothing_behind(small_disk: Path) -> None:
-    with EmulatorProcess(small_disk) as emulator, ModelClient(emulator.url, patience=HASTY) as client:
+    with EmulatorProcess(small_disk) as emulator, ModelClient(emulator.url, timing=HASTY) as client:
         with pytest.raises(DownloadFailed):
             client.download("phi-2").wait(DEADLINE_S)
         assert client.get("phi-2").state == "available"
@@ -166,7 +166,7 @@ def interrupted_by_a_signal(download: Download) -> None:
 
 
 def test_an_interrupt_at_any_line_of_wait_stops_the_waiting_alone(tmp_path: Path) -> None:
-    with EmulatorProcess(tmp_path, "--stall-at", "50") as emulator, ModelClient(emulator.url, patience=HASTY) as client:
+    with EmulatorProcess(tmp_path, "--stall-at", "50") as emulator, ModelClient(emulator.url, timing=HASTY) as client:
         download = client.download("phi-2")
         beyond(download, 45)
         assert all(interrupted_at_line(download, number) for number in range(1, 12))

@@ -49,7 +49,7 @@ def repeated(what: str, times: int, once: Callable[[int], None]) -> None:
 
 @pytest.mark.timeout(1200)
 def test_a_thousand_downloads_started_and_canceled_leave_nothing() -> None:
-    with Emulator(rate_bytes_per_s=2e6) as emulator, ModelClient(emulator.url, patience=HASTY) as client:
+    with Emulator(rate_bytes_per_s=2e6) as emulator, ModelClient(emulator.url, timing=HASTY) as client:
 
         def once(_number: int) -> None:
             client.download("mistral").cancel()
@@ -60,7 +60,7 @@ def test_a_thousand_downloads_started_and_canceled_leave_nothing() -> None:
 
 @pytest.mark.timeout(1200)
 def test_two_hundred_panels_opened_and_closed_leave_nothing() -> None:
-    with Emulator() as emulator, ModelClient(emulator.url, patience=HASTY) as client:
+    with Emulator() as emulator, ModelClient(emulator.url, timing=HASTY) as client:
 
         def once(_number: int) -> None:
             client.panel("phi-2").close()
@@ -75,7 +75,7 @@ def test_a_hundred_processes_of_the_emulator_leave_no_home(tmp_path: Path) -> No
         home = tmp_path / str(number % 10)
         with (
             Emulator(home=home, rate_bytes_per_s=20e6) as emulator,
-            ModelClient(emulator.url, patience=HASTY) as client,
+            ModelClient(emulator.url, timing=HASTY) as client,
         ):
             client.download("My Fine-Tune (emulated)").wait(30)
 

@@ -9,13 +9,13 @@ from typing import NamedTuple
 from pieces_nb import ModelClient
 from pieces_nb.client import Settings
 from pieces_nb.download.download import Download
-from pieces_nb.download.state import Patience
+from pieces_nb.download.state import Timing
 from pieces_nb.errors import DownloadCanceled, DownloadFailed
 from pieces_nb.wire.connection import Connection
 from tests.hostile.server import DEADLINE_S, ID, HostileServer
 
 # Quick to ask, slow to give up: for the cases in which nothing should be given up.
-PATIENT = Patience(
+PATIENT = Timing(
     settle_s=0.15,
     poll_s=0.1,
     poll_closed_s=0.05,
@@ -33,13 +33,13 @@ def client_of(
     *,
     timeout_s: float = 30.0,
     load_timeout_s: float = 30.0,
-    patience: Patience = PATIENT,
+    timing: Timing = PATIENT,
     connection: Connection | None = None,
 ) -> ModelClient:
     client = ModelClient(
         server.url if server is not None else None,
         settings=Settings(timeout_s=timeout_s, load_timeout_s=load_timeout_s),
-        patience=patience,
+        timing=timing,
         connection=connection,
     )
     clients.append(client)

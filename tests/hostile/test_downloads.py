@@ -237,8 +237,8 @@ def test_a_socket_that_closes_again_and_again_is_opened_less_and_less_often(
     server: HostileServer, clients: Clients
 ) -> None:
     server.answers["progress"] = websocket(close)
-    patience = dataclasses.replace(PATIENT, backoff_first_s=0.05, backoff_most_s=20)
-    watched = follow(client_of(server, clients, patience=patience))
+    timing = dataclasses.replace(PATIENT, backoff_first_s=0.05, backoff_most_s=20)
+    watched = follow(client_of(server, clients, timing=timing))
     server.wait_for("snapshot", 20)
     assert server.count("progress") <= 7
     server.models[ID].update(downloading=False, downloaded=True)
@@ -275,8 +275,8 @@ def test_a_socket_that_stays_silent_is_opened_anew(server: HostileServer, client
     server.answers["progress"] = in_turn(
         websocket(*STARTS, half_open), websocket(progress("IN-PROGRESS", 70), seen_again(times=2), *COMPLETES)
     )
-    patience = dataclasses.replace(PATIENT, silent_after_s=0.3)
-    watched = follow(client_of(server, clients, patience=patience))
+    timing = dataclasses.replace(PATIENT, silent_after_s=0.3)
+    watched = follow(client_of(server, clients, timing=timing))
     watched.wait_until(lambda download: download.percentage == 70)
     assert watched.download.state.reconnects == 1
     assert watched.end() == COMPLETED
@@ -284,8 +284,8 @@ def test_a_socket_that_stays_silent_is_opened_anew(server: HostileServer, client
 
 def test_a_silent_socket_is_a_stall_in_words_and_no_end(server: HostileServer, clients: Clients) -> None:
     server.answers["progress"] = websocket(*STARTS, half_open)
-    patience = dataclasses.replace(PATIENT, stall_after_s=0.2)
-    watched = follow(client_of(server, clients, patience=patience))
+    timing = dataclasses.replace(PATIENT, stall_after_s=0.2)
+    watched = follow(client_of(server, clients, timing=timing))
     watched.wait_until(lambda download: download.stalled_since is not None)
     assert watched.download.speed_bytes_per_s is None
     assert watched.download.time_left_s is None
@@ -297,8 +297,8 @@ def test_a_silent_socket_is_a_stall_in_words_and_no_end(server: HostileServer, c
 def test_a_frame_now_and_then_is_enough(server: HostileServer, clients: Clients) -> None:
     frames = [step for value in (10, 20, 30) for step in (progress("IN-PROGRESS", value), pause(0.3))]
     server.answers["progress"] = websocket(*frames, *COMPLETES)
-    patience = dataclasses.replace(PATIENT, silent_after_s=5)
-    watched = follow(client_of(server, clients, patience=patience))
+    timing = dataclasses.replace(PATIENT, silent_after_s=5)
+    watched = follow(client_of(server, clients, timing=timing))
     assert watched.end() == COMPLETED
     assert next(shown.percentage for shown in watched.shown if shown.percentage) == 10
     assert server.count("progress") == 1
@@ -503,8 +503,8 @@ def test_reset_in_the_middle_starts_a_new_attempt(server: HostileServer, clients
 
 def test_reset_and_then_nothing_is_failed_after_the_grace(server: HostileServer, clients: Clients) -> None:
     server.answers["progress"] = websocket(*STARTS, seen_again(), becomes(downloading=False), progress("RESET"))
-    patience = dataclasses.replace(PATIENT, start_grace_s=0.4)
-    status, error = ends(server, clients, patience=patience)
+    timing = dataclasses.replace(PATIENT, start_grace_s=0.4)
+    status, error = ends(server, clients, timing=timing)
     assert status == "FAILED"
     assert "never began" in error or "without saying why" in error
 
@@ -541,7 +541,7 @@ def test_the_old_end_and_then_nothing_is_failed_with_those_words(
 ) -> None:
     server.answers["start"] = answers_after(lambda _model: None)
     server.answers["progress"] = websocket(progress(old, 100))
-    status, error = ends(server, clients, patience=dataclasses.replace(PATIENT, start_grace_s=0.4))
+    status, error = ends(server, clients, timing=dataclasses.replace(PATIENT, start_grace_s=0.4))
     assert status == "FAILED"
     assert f"it never began: the server said {old}" in error
 
@@ -550,8 +550,8 @@ def test_an_old_end_does_not_hide_that_a_cancel_took_effect(server: HostileServe
     """A running download is joined, and the server repeats how the one before it ended."""
     server.models[ID].update(downloading=True)
     server.answers["progress"] = websocket(progress("FAILED"))
-    patience = dataclasses.replace(PATIENT, start_grace_s=0.2)
-    watched = follow(client_of(server, clients, patience=patience))
+    timing = dataclasses.replace(PATIENT, start_grace_s=0.2)
+    watched = follow(client_of(server, clients, timing=timing))
     watched.wait_until(lambda download: download.state.heard != "")
     server.wait_for("snapshot", server.count("snapshot") + 15)
     watched.download.cancel()
@@ -595,7 +595,7 @@ def test_a_snapshot_asked_for_before_an_end_was_said_does_not_confirm_it(
 
 def test_completed_without_the_model_being_there_is_failed(server: HostileServer, clients: Clients) -> None:
     server.answers["progress"] = websocket(*STARTS, becomes(downloading=False), progress("COMPLETED", 100))
-    status, error = ends(server, clients, patience=dataclasses.replace(PATIENT, start_grace_s=0.4))
+    status, error = ends(server, clients, timing=dataclasses.replace(PATIENT, start_grace_s=0.4))
     assert status == "FAILED"
     assert "the server said COMPLETED, but the model is not downloaded" in error
 
@@ -680,8 +680,8 @@ def test_the_socket_waits_for_the_answer_to_the_start(server: HostileServer, cli
         says(http(line.server.models[ID]))(line, request)
 
     server.answers.update(start=start, progress=websocket(*STARTS, seen_again(times=2), *COMPLETES))
-    patience = dataclasses.replace(PATIENT, start_answer_s=DEADLINE_S)
-    assert ends(server, clients, patience=patience) == COMPLETED
+    timing = dataclasses.replace(PATIENT, start_answer_s=DEADLINE_S)
+    assert ends(server, clients, timing=timing) == COMPLETED
     assert opened == [0]
     assert server.count("progress") == 1
 
@@ -698,8 +698,8 @@ def test_a_start_that_is_answered_at_the_end_does_not_keep_the_progress_back(
 
     server.answers["start"] = start
     server.answers["progress"] = websocket(*STARTS, until(answer), *COMPLETES)
-    patience = dataclasses.replace(PATIENT, start_answer_s=0.1)
-    watched = follow(client_of(server, clients, patience=patience))
+    timing = dataclasses.replace(PATIENT, start_answer_s=0.1)
+    watched = follow(client_of(server, clients, timing=timing))
     watched.wait_until(lambda download: download.percentage == 40)
     assert watched.download.status == "IN-PROGRESS"
     answer.set()
@@ -717,8 +717,8 @@ def test_the_late_words_of_a_start_that_failed_are_the_reason(server: HostileSer
 
     server.answers["start"] = start
     server.answers["progress"] = nothing_there
-    patience = dataclasses.replace(PATIENT, start_answer_s=0.1, settle_s=1.0)
-    watched = follow(client_of(server, clients, patience=patience))
+    timing = dataclasses.replace(PATIENT, start_answer_s=0.1, settle_s=1.0)
+    watched = follow(client_of(server, clients, timing=timing))
     watched.wait_until(lambda download: download.status == "IN-PROGRESS")
     answer.set()
     status, error = watched.end()
@@ -776,7 +776,7 @@ def test_a_model_that_is_there_is_a_no_op(server: HostileServer, clients: Client
 
 def test_a_download_that_never_begins_is_failed_after_the_grace(server: HostileServer, clients: Clients) -> None:
     server.answers["start"] = answers_after(lambda _model: None)
-    status, error = ends(server, clients, patience=dataclasses.replace(PATIENT, start_grace_s=0.4))
+    status, error = ends(server, clients, timing=dataclasses.replace(PATIENT, start_grace_s=0.4))
     assert status == "FAILED"
     assert "it never began: the server said nothing" in error
 
@@ -823,7 +823,7 @@ def test_a_server_that_stays_so_is_lost_and_the_error_says_since_when(
     kind: str, server: HostileServer, clients: Clients
 ) -> None:
     server.answers["progress"] = in_turn(websocket(*STARTS, seen_again(), cut), hang_up)
-    watched = follow(client_of(server, clients, patience=IMPATIENT))
+    watched = follow(client_of(server, clients, timing=IMPATIENT))
     watched.wait_until(lambda download: download.percentage == 40)
     server.answers["snapshot"] = NO_SNAPSHOTS[kind]
     status, error = watched.end()
@@ -847,7 +847,7 @@ HOLDING: dict[str, Behaviour] = {
 @pytest.mark.parametrize("kind", HOLDING)
 def test_snapshots_that_never_end_are_no_answer(kind: str, server: HostileServer, clients: Clients) -> None:
     server.answers["progress"] = in_turn(websocket(*STARTS, seen_again(), half_open), hang_up)
-    client = client_of(server, clients, timeout_s=0.3, patience=IMPATIENT)
+    client = client_of(server, clients, timeout_s=0.3, timing=IMPATIENT)
     watched = follow(client)
     watched.wait_until(lambda download: download.percentage == 40)
     server.answers["snapshot"] = HOLDING[kind]
@@ -870,7 +870,7 @@ def test_a_model_that_disappears_is_failed(server: HostileServer, clients: Clien
 
 def test_a_model_whose_id_changes_is_lost(server: HostileServer, clients: Clients) -> None:
     server.answers["progress"] = in_turn(websocket(*STARTS), hang_up)
-    watched = follow(client_of(server, clients, patience=IMPATIENT))
+    watched = follow(client_of(server, clients, timing=IMPATIENT))
     watched.wait_until(lambda download: download.percentage == 40)
     server.models[ID].update(id=OTHER_ID, downloaded=True, downloading=False)
     status, error = watched.end()
@@ -883,7 +883,7 @@ def test_a_model_whose_id_changes_is_lost(server: HostileServer, clients: Client
 def test_a_flag_of_a_wrong_type_is_not_true(field: str, value: object, server: HostileServer, clients: Clients) -> None:
     server.answers["start"] = answers_after(lambda model: model.update({field: value}))
     server.answers["progress"] = nothing_there
-    status, error = ends(server, clients, patience=dataclasses.replace(PATIENT, start_grace_s=0.3))
+    status, error = ends(server, clients, timing=dataclasses.replace(PATIENT, start_grace_s=0.3))
     assert status == "FAILED"
     assert "it never began" in error
 
@@ -922,7 +922,7 @@ def test_a_server_that_stays_away_is_lost_and_the_error_says_where_it_stood(
     server: HostileServer, clients: Clients
 ) -> None:
     server.answers["progress"] = websocket(*STARTS)
-    watched = follow(client_of(server, clients, patience=IMPATIENT))
+    watched = follow(client_of(server, clients, timing=IMPATIENT))
     watched.wait_until(lambda download: download.percentage == 40)
     server.stop()
     status, error = watched.end()
@@ -934,7 +934,7 @@ def test_a_server_that_stays_away_is_lost_and_the_error_says_where_it_stood(
 
 def test_a_server_that_hangs_with_the_socket_open_is_lost(server: HostileServer, clients: Clients) -> None:
     server.answers["progress"] = websocket(*STARTS, half_open)
-    watched = follow(client_of(server, clients, timeout_s=0.3, patience=IMPATIENT))
+    watched = follow(client_of(server, clients, timeout_s=0.3, timing=IMPATIENT))
     watched.wait_until(lambda download: download.percentage == 40)
     server.answers["snapshot"] = silence
     status, error = watched.end()
@@ -1020,7 +1020,7 @@ def test_a_cancel_that_is_not_answered_returns_as_soon_as_it_is_confirmed(
 def test_a_cancel_that_does_not_take_is_said_to_be_so(server: HostileServer, clients: Clients) -> None:
     done = threading.Event()
     server.answers.update(cancel=says(http(model_of())), progress=websocket(*STARTS, until(done), *COMPLETES))
-    watched = follow(client_of(server, clients, patience=IMPATIENT))
+    watched = follow(client_of(server, clients, timing=IMPATIENT))
     watched.wait_until(lambda download: download.percentage == 40)
     with pytest.raises(CancelNotConfirmed, match=r"Phi-2: asked to cancel, but 0.3 s later .* says IN-PROGRESS"):
         watched.download.cancel()
@@ -1033,8 +1033,8 @@ def test_after_a_cancel_that_did_not_take_the_server_is_asked_no_more_often_than
     server: HostileServer, clients: Clients
 ) -> None:
     server.answers.update(cancel=says(http(model_of())), progress=websocket(*STARTS))
-    patience = dataclasses.replace(IMPATIENT, poll_s=30.0)
-    watched = follow(client_of(server, clients, patience=patience))
+    timing = dataclasses.replace(IMPATIENT, poll_s=30.0)
+    watched = follow(client_of(server, clients, timing=timing))
     watched.wait_until(lambda download: download.percentage == 40)
     with pytest.raises(CancelNotConfirmed):
         watched.download.cancel()
@@ -1108,8 +1108,8 @@ def test_a_cancel_while_the_start_is_unanswered_is_sent_all_the_same(server: Hos
         canceled.set()
 
     server.answers.update(start=start, cancel=cancel, progress=websocket(*STARTS))
-    patience = dataclasses.replace(PATIENT, start_answer_s=0.1, cancel_within_s=DEADLINE_S)
-    watched = follow(client_of(server, clients, patience=patience))
+    timing = dataclasses.replace(PATIENT, start_answer_s=0.1, cancel_within_s=DEADLINE_S)
+    watched = follow(client_of(server, clients, timing=timing))
     server.wait_for("start")
     watched.download.cancel()
     assert watched.end()[0] == "CANCELED"

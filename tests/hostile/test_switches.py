@@ -142,7 +142,7 @@ def test_in_every_world_a_download_has_its_one_true_outcome(
     world: World, emulator: Emulator, clients: list[ModelClient]
 ) -> None:
     emulator.switches = world.switches
-    clients += [ModelClient(emulator.url, patience=QUICK) for _ in range(2 if world.watched_twice else 1)]
+    clients += [ModelClient(emulator.url, timing=QUICK) for _ in range(2 if world.watched_twice else 1)]
     if world.before:
         _download(world, world.before, emulator, clients)
         if world.before == "COMPLETED":

@@ -13,7 +13,7 @@ import ipywidgets
 import pytest
 
 from pieces_nb.download import state as ds
-from pieces_nb.download.download import Download, Downloads, Surroundings
+from pieces_nb.download.download import Context, Download, Downloads
 from pieces_nb.errors import CancelNotConfirmed, DownloadFailed, StoppedWaiting, WaitTimeout
 from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
 from pieces_nb.text import clock
@@ -42,7 +42,7 @@ class Puppet(Download):
         self.now = 1000.0
         self.raw: dict[str, Any] = {"id": "m-1", "name": name, "downloading": True, "downloaded": there}
         self.raw |= {} if size is None else {"bytes": {"value": size}}
-        around = Surroundings(Transport("http://127.0.0.1:9"), clock=lambda: self.now, wall_clock=lambda: self.now)
+        around = Context(Transport("http://127.0.0.1:9"), clock=lambda: self.now, wall_clock=lambda: self.now)
         super().__init__(Model(self.raw), around)
 
     def tell(self, *events: ds.Event, after_s: float = 1.0) -> Puppet:

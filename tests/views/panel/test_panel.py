@@ -14,7 +14,7 @@ import pytest
 from ipywidgets.widgets import widget as ipywidgets_widget
 
 from pieces_nb.client import ModelClient
-from pieces_nb.download.state import Patience
+from pieces_nb.download.state import Timing
 from pieces_nb.emulator import Emulator
 from pieces_nb.emulator.settings import Faults
 from pieces_nb.errors import AmbiguousModel, ModelNotFound
@@ -150,7 +150,7 @@ def test_a_rows_cancel_cancels_that_download(opened: Opened, client: ModelClient
 
 def test_a_cancel_that_fails_says_why_and_can_be_clicked_again(emulator: Emulator) -> None:
     emulator.rate_bytes_per_s = 1e6
-    with ModelClient(emulator.url, patience=Patience(cancel_within_s=1.0)) as client:
+    with ModelClient(emulator.url, timing=Timing(cancel_within_s=1.0)) as client:
         _cancel_twice(Opened(client.panel()), emulator)
 
 

@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pieces_nb import ModelClient, trace
-from pieces_nb.download.state import Patience
+from pieces_nb.download.state import Timing
 from pieces_nb.emulator import Emulator, EmulatorError, Faults, Switches, replay
 from pieces_nb.model.models import Model
 from pieces_nb.wire.http import Answer
 from tests.views.terminal.conftest import Call, Outcome
 
 WAIT_S = 20.0
-QUICK = Patience(start_grace_s=2.0, settle_s=0.3, poll_soon_s=0.05, poll_closed_s=0.1, poll_s=0.2, backoff_first_s=0.05)
+QUICK = Timing(start_grace_s=2.0, settle_s=0.3, poll_soon_s=0.05, poll_closed_s=0.1, poll_s=0.2, backoff_first_s=0.05)
 
 
 def lines_of(file: Path) -> list[dict[str, Any]]:
@@ -178,7 +178,7 @@ def recorded(call: Call, file: Path, url: str) -> replay.Recording:
 def statuses_of(url: str) -> tuple[list[float], Any]:
     """Follow a replayed download; return the percentages that were seen and the download."""
     seen: list[float] = []
-    with ModelClient(url, patience=QUICK) as client:
+    with ModelClient(url, timing=QUICK) as client:
         download = client.download("phi-2")
         ended = threading.Event()
 
