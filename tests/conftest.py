@@ -14,6 +14,8 @@ from pieces_nb.download.state import Timing
 from pieces_nb.emulator import Emulator
 from pieces_nb.wire.http import Answer, Transport
 
+pytest_plugins = ["tests.scheduling"]
+
 # The design's figures, scaled down; what must never be reached in a test stays long.
 QUICK = Timing(start_grace_s=2.0, settle_s=0.5, cancel_within_s=20.0, poll_s=0.5, poll_closed_s=0.1, poll_soon_s=0.05)
 MODELS: list[dict[str, Any]] = [
