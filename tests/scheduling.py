@@ -48,11 +48,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadSco
     return _ByFileOrTest(config, log)
 
 
-class _ByFileOrTest(LoadFileScheduling):
+class _ByFileOrTest(LoadFileScheduling):  # type: ignore[misc] # xdist ships no types
     """Files stay whole, but for those whose tests are independent."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return nodeid if nodeid.startswith(INDEPENDENT) else super()._split_scope(nodeid)
+        return nodeid if nodeid.startswith(INDEPENDENT) else str(super()._split_scope(nodeid))
 
 
 @pytest.hookimpl(trylast=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -137,7 +136,7 @@ def interrupted_at_line(download: Download, number: int) -> bool:
     def trace(frame: object, event: str, _argument: object) -> object:
         nonlocal seen
         code = frame.f_code  # type: ignore[attr-defined]  # a frame
-        if not code.co_filename.endswith(os.sep.join(("pieces_nb", "download", "download.py"))):
+        if Path(code.co_filename).parts[-3:] != ("pieces_nb", "download", "download.py"):
             return None
         if event == "line":
             seen += 1
