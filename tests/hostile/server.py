@@ -393,7 +393,7 @@ POLITE: dict[str, Behaviour] = {
     "unload all": says(http(b"", "204 No Content")),
     "delete": says(http(b"", "204 No Content")),
     "delete cache": answers_after(lambda model: model.update(downloaded=False)),
-    "progress": lambda line, request: websocket()(line, request),
+    "progress": lambda line, request: websocket()(line, request),  # noqa: PLW0108 - it is defined below
 }
 
 
