@@ -116,7 +116,7 @@ class Kernel:
 
     def close(self) -> None:
         self._client.stop_channels()
-        # A kernel that is measured is asked to end, so that it can write down what it ran; others are killed, which is quick.
+        # A kernel that is measured is asked to end, and writes down what it ran; others are killed, which is quick.
         self._manager.shutdown_kernel(now="COVERAGE_PROCESS_CONFIG" not in os.environ)
 
 
