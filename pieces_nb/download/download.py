@@ -270,7 +270,7 @@ class Download:
     def _slice(self, deadline: float) -> float:
         return min(_WAIT_SLICE_S, max(0.0, deadline - self._clock()))
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, Model]:
         return self._wait_in_loop().__await__()
 
     async def _wait_in_loop(self) -> Model:
@@ -639,7 +639,7 @@ class Downloads(Sequence[Download]):
                 continue
         return self._outcome()
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, list[Model]]:
         return self._wait_in_loop().__await__()
 
     async def _wait_in_loop(self) -> list[Model]:
