@@ -109,7 +109,8 @@ class Row:
     def _show(self, download: Download) -> None:
         now = self._clock()
         # Two bars of one download share its rate of updates.
-        if not download.done and now - self._shown_at < INTERVAL_S * (_rows.get(download, 1) - 1):
+        rows = _rows.get(download, 1)
+        if rows > 1 and not download.done and now - self._shown_at < INTERVAL_S * (rows - 0.5):
             return
         self._shown_at = now
         self._html.value = self._written()
