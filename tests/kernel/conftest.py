@@ -99,8 +99,15 @@ class Kernel:
 
     def shown_percentages(self) -> list[float]:
         """Return the percentages that bars in the front end show now."""
-        found = [re.search(r'<progress[^>]* value="([\d.]+)"', html) for html in self.widget_html.values()]
+        found = [
+            re.search(r'aria-label="download of [^>]* aria-valuenow="([\d.]+)"', html)
+            for html in self.widget_html.values()
+        ]
         return [float(match.group(1)) for match in found if match]
+
+    def says(self, words: str) -> Callable[[Outcome], bool]:
+        """Whether a widget in the front end says these words."""
+        return lambda _: any(words in html for html in self.widget_html.values())
 
     def bar_beyond(self, percentage: float) -> Callable[[Outcome], bool]:
         return lambda _: any(shown > percentage for shown in self.shown_percentages())

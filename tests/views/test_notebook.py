@@ -191,7 +191,7 @@ def test_a_cancel_appears_when_the_front_end_has_got_ready_to_hear_it(page: Page
         return False
 
     block = LiveBlock([Puppet().at(10)], waiting=True)
-    block._stopped_looking.wait = wait  # type: ignore[method-assign]  # to see it look
+    block._stopped_looking.wait = wait  # type: ignore[method-assign, assignment]  # to see it look
     block.display()
     assert looked.wait(30)
     assert buttons(block.box) == []
