@@ -137,7 +137,17 @@ def kernel() -> Iterator[Kernel]:
 @pytest.fixture
 def emulator_url() -> Iterator[str]:
     """An emulator of its own, slow enough to be met in mid-download."""
-    command = [sys.executable, "-m", "pieces_nb.emulator", "--rate", "8e6"]
+    yield from _emulator("8e6")
+
+
+@pytest.fixture
+def slow_emulator_url() -> Iterator[str]:
+    """Another, whose downloads outlast the restart of a kernel."""
+    yield from _emulator("5e5")
+
+
+def _emulator(rate: str) -> Iterator[str]:
+    command = [sys.executable, "-m", "pieces_nb.emulator", "--rate", rate]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

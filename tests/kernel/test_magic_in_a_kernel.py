@@ -143,14 +143,17 @@ def test_no_wait_shows_a_live_bar_and_the_display_becomes_the_record(connected: 
     assert any(": done" in update["data"]["text/plain"] for update in last)
 
 
-def test_a_download_outlives_the_kernel_and_is_found_again(connected: Kernel, emulator_url: str) -> None:
-    connected.run("%pieces_model download mistral --no-wait")
-    connected.restart()
-    connected.run(f"%load_ext pieces_nb\n%pieces_model connect {emulator_url}")
-    outcome = connected.run("%pieces_model progress")
-    assert "Mistral 7B (emulated)" in outcome.text
-    outcome = connected.run("%pieces_model progress --watch")
-    assert "COMPLETED" in outcome.text
+def test_a_download_outlives_the_kernel_and_is_found_again(kernel: Kernel, slow_emulator_url: str) -> None:
+    connect = f"%load_ext pieces_nb\n%pieces_model connect {slow_emulator_url}"
+    kernel.run(f"{connect}\n%pieces_model download phi-2 --no-wait")
+    kernel.restart()
+    kernel.run(connect)
+    assert "Phi-2 (emulated)" in kernel.run("%pieces_model progress").text
+    cell = kernel.start("%pieces_model progress --watch")
+    kernel.finish(cell, until=kernel.bar_beyond(0))
+    kernel.interrupt()
+    assert kernel.finish(cell).error["ename"] == "StoppedWaiting"
+    assert "available" in kernel.run("%pieces_model cancel phi-2").text
 
 
 def test_unload_ext_in_mid_download_leaves_no_thread(connected: Kernel) -> None:
