@@ -75,6 +75,7 @@ class Step(NamedTuple):
 
     line: str  # what stands behind `%pieces_model` or `pieces-nb`
     python: str
+    terminal: str = ""  # what a terminal types, where it is not the same line
 
     def worded(self, front: Front) -> str:
         """Return the step as `front` says it, in backticks."""
@@ -82,10 +83,25 @@ class Step(NamedTuple):
             case Front.NOTEBOOK:
                 return f"`%pieces_model {self.line}`"
             case Front.TERMINAL:
-                return f"`pieces-nb {self.line}`"
+                return f"`pieces-nb {self.terminal or self.line}`"
         return f"`{self.python}`"
 
 
-def worded(parts: Iterable[str | Step], front: Front) -> str:
+class ByFront(NamedTuple):
+    """Words that are others for each front: an option, a setting."""
+
+    python: str
+    notebook: str
+    terminal: str
+
+    def worded(self, front: Front) -> str:
+        return {Front.NOTEBOOK: self.notebook, Front.TERMINAL: self.terminal}.get(front, self.python)
+
+
+FORCE = ByFront("`force=True`", "`--force`", "`--force`")
+Part = str | Step | ByFront  # what a text is made of
+
+
+def worded(parts: Iterable[Part], front: Front) -> str:
     """Return a text whose next steps are told in the words of `front`."""
     return "".join(part if isinstance(part, str) else part.worded(front) for part in parts)
