@@ -16,6 +16,11 @@ def percentages(place: Locator) -> list[float]:
     return [float(value) for value in bars.evaluate_all("bars => bars.map(bar => bar.getAttribute('aria-valuenow'))")]
 
 
+def live(output: Locator) -> Locator:
+    """Return what lives in an output; the words beside it that a saved page keeps are hidden meanwhile."""
+    return output.locator(".pieces-nb-live")
+
+
 def wait_for_bar(place: Locator, *, beyond: float = 0.0) -> None:
     until(lambda: any(value > beyond for value in percentages(place)), what=f"a bar beyond {beyond:g} %")
 

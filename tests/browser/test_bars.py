@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.bars import violations, wait_for_bar, wait_for_moving_bar
+from tests.browser.bars import live, violations, wait_for_bar, wait_for_moving_bar
 from tests.browser.conftest import OpenNotebook
 from tests.browser.lab import EmulatorProcess, Lab, NotebookPage, until
 
@@ -156,9 +156,9 @@ def test_a_page_with_a_live_bar_stays_true_reopened_trusted_or_not_converted_and
     is_true(notebook.output(1), slow)
 
     saved = lab.root / notebook.name
-    saved.write_text(saved.read_text().replace('"Phi-2 (emulated): ', '"Copied: Phi-2 (emulated): '))
+    saved.write_text(saved.read_text().replace("Phi-2 (emulated): ", "Copied Phi-2 (emulated): "))
     notebook.open()  # changed by another program: not trusted
-    notebook.output(1).get_by_text("Copied: ").first.wait_for()
+    notebook.output(1).get_by_text("Copied Phi-2").wait_for()
     is_true(notebook.output(1), slow)
 
     page = tmp_path / "page.html"
@@ -180,7 +180,7 @@ def test_bars_have_no_violation_that_axe_finds(
     notebook = open_notebook([f"{connect(emulator)}\n{setting}", "%pieces_model download phi-2 llama3.2"])
     notebook.set_theme(theme)
     notebook.run_all()
-    output = notebook.output(1)
+    output = live(notebook.output(1))
     wait_for_bar(output)
     assert violations(notebook.page, ".pieces-nb-live") == []
     output.get_by_text(re.compile("stalled since")).first.wait_for()
@@ -202,7 +202,7 @@ def test_a_hostile_name_is_text_in_a_bar_and_leaves_its_cancel_in_sight(
     notebook.run_all()
     output = notebook.output(1)
     wait_for_bar(output)
-    output.get_by_text("<img src=x").first.wait_for()
+    live(output).get_by_text("<img src=x").first.wait_for()
 
     assert notebook.dialogs == []
     assert output.locator("img, script, mjx-container").count() == 0
