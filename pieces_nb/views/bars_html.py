@@ -90,7 +90,7 @@ def bar_html(name: str, words: str, *, percentage: float | None, how: Condition,
     return (
         f'<div class="{_PLAIN}" style="line-height: 1.5; padding: 2px 0">'
         '<div style="display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 12px">'
-        f'<span style="flex: 1 1 10em; font-weight: 600; overflow-wrap: anywhere">{escape(name)}</span>{trail}'
+        f'<span style="flex: 1 1 18em; font-weight: 600; overflow-wrap: anywhere">{escape(name)}</span>{trail}'
         '<span style="flex: 0 1 auto; font-variant-numeric: tabular-nums; overflow-wrap: anywhere">'
         f"{escape(words)}</span></div>"
         f'<div role="progressbar" aria-label="{escape(label)}" aria-valuemin="0" aria-valuemax="100"{at} '
