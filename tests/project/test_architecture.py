@@ -26,7 +26,7 @@ ORDER = (
     *("model.models", "model.fields", "model.resolve", "model.rules", "model.engine"),
     *("wire.addresses", "machine", "wire.certificates", "wire.websocket", "wire.http"),
     *("wire.discovery", "wire.endpoints", "wire.connection"),
-    "until_exit",
+    *("until_exit", "doctor"),
     *("download.state", "download.throttle", "download.download"),
     *("operations", "views.frames", "registry", "workflows", "client"),
     *("views.words", "views.outputs", "views.bars_html", "views.terminal.bars", "views.notebook", "views.cells"),
