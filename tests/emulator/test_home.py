@@ -80,6 +80,7 @@ def test_a_deleted_custom_model_stays_deleted(tmp_path: Path, started: Started) 
 
 def test_a_delete_that_cannot_be_stored_is_refused_and_the_model_is_whole(tmp_path: Path, started: Started) -> None:
     emulator, api = started(home=tmp_path)
+    api.post("/model/update", json={"id": "mine", "description": "kept"})
     api.download("mine")
     api.post("/model/mine/load")
     before = api.model("mine")
@@ -91,6 +92,7 @@ def test_a_delete_that_cannot_be_stored_is_refused_and_the_model_is_whole(tmp_pa
     assert "cannot store its state" in answer.text
     assert api.model("mine") == before
     (tmp_path / "state.json.new").rmdir()
+    assert api.post("/models/create", json=SEEDED).status_code == 200  # Stores the state as it is now.
     emulator.close()
     _, again = started(home=tmp_path)
     assert again.model("mine") == before | {"loaded": False}
