@@ -259,10 +259,22 @@ def test_a_home_of_a_version_without_markers_is_taken_over(tmp_path: Path, start
     started(home=tmp_path)  # It carries the marker now.
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "models/film.bin", f"models/{'0' * 32}.bin.txt"])
-def test_an_unmarked_home_with_anything_else_in_it_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("notes.txt", "mine"),
+        ("models/film.bin", "mine"),
+        (f"models/{'0' * 32}.bin.txt", "mine"),
+        ("lock", "4711"),
+        ("state.json", '{"instance": "mine", "custom": [], "deleted": []}'),
+        ("state.json", '{"instance": "7b0d5c0a-3a51-4a0b-9c8e-0d3c5b9f4a11", "custom": {}, "deleted": []}'),
+        ("state.json", '{"instance": "7b0d5c0a-3a51-4a0b-9c8e-0d3c5b9f4a11", "custom": [], "deleted": [], "more": 1}'),
+        ("state.json", "[]"),
+    ],
+)
+def test_an_unmarked_home_with_anything_else_in_it_is_refused(tmp_path: Path, name: str, text: str) -> None:
     unmarked(tmp_path)
-    (tmp_path / name).write_text("mine")
+    (tmp_path / name).write_text(text)
     before = everything_in(tmp_path)
 
     with pytest.raises(EmulatorError, match="is not an emulator's home"):
