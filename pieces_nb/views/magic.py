@@ -13,6 +13,7 @@ from traitlets import Float, Unicode
 
 from pieces_nb.errors import PiecesError, StoppedWaiting
 from pieces_nb.verbs import completion
+from pieces_nb.views import cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,6 +92,7 @@ def load(shell: InteractiveShell) -> None:
     unload(shell)
     magics = PiecesModelMagics(shell)
     shell.register_magics(magics)
+    cells.watch()
     completion.install(shell, magics.known_models, _field_names())
 
 

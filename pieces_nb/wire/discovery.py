@@ -82,22 +82,26 @@ def _someone_else(url: str) -> ProtocolError:
 
 
 def find(ports: Sequence[int] | None = None, *, probe_s: float = PROBE_S) -> Found | None:
-    """Return the Pieces OS of this machine with the lowest port, or None. Never an emulator.
-
-    All candidates are tried at once, so that this takes a few `probe_s` at most.
-    """
-    candidates = sorted({*ports_in_files(), *PORTS}) if ports is None else sorted(set(ports))
-    listening = _listening(candidates, probe_s)
-    if not listening:
-        return None
-    # Answering takes longer than accepting: a desktop program at the end of its start gets some more time.
-    with ThreadPoolExecutor(len(listening), thread_name_prefix="pieces-nb-discovery") as pool:
-        answers = list(pool.map(lambda port: _believed(port, probe_s), listening))
-    found = [answer for answer in answers if answer is not None]
+    """Return the Pieces OS of this machine with the lowest port, or None. Never an emulator."""
+    answers = survey({*ports_in_files(), *PORTS} if ports is None else ports, probe_s=probe_s)
+    found = [answer for answer in answers.values() if answer is not None and not answer.is_emulator]
     if not found:
         return None
     others = tuple(int(other.url.rsplit(":", 1)[1]) for other in found[1:])
     return found[0]._replace(others=others)
+
+
+def survey(ports: Iterable[int], *, probe_s: float = PROBE_S) -> dict[int, Found | None]:
+    """Return the ports of 127.0.0.1 at which anything answers, the lowest first; None for what is not Pieces OS.
+
+    All are tried at once, so that this takes a few `probe_s` at most.
+    """
+    listening = _listening(sorted(set(ports)), probe_s)
+    if not listening:
+        return {}
+    # Answering takes longer than accepting: a desktop program at the end of its start gets some more time.
+    with ThreadPoolExecutor(len(listening), thread_name_prefix="pieces-nb-discovery") as pool:
+        return dict(zip(listening, pool.map(lambda port: _identified(port, probe_s), listening), strict=True))
 
 
 def each_of(found: Found | None, *, probe_s: float = PROBE_S) -> Iterator[Found]:
@@ -105,14 +109,14 @@ def each_of(found: Found | None, *, probe_s: float = PROBE_S) -> Iterator[Found]
     if found is not None:
         yield found
         for port in found.others:
-            if (other := _believed(port, probe_s)) is not None:
+            other = _identified(port, probe_s)
+            if other is not None and not other.is_emulator:
                 yield other
 
 
-def _believed(port: int, probe_s: float) -> Found | None:
+def _identified(port: int, probe_s: float) -> Found | None:
     with suppress(PiecesError):
-        found = identify(f"http://127.0.0.1:{port}", timeout_s=probe_s)
-        return None if found.is_emulator else found
+        return identify(f"http://127.0.0.1:{port}", timeout_s=probe_s)
     return None
 
 
