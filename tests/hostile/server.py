@@ -428,7 +428,7 @@ POLITE: dict[str, Behaviour] = {
     "unload all": says(http(b"", "204 No Content")),
     "delete": _delete,
     "delete cache": answers_after(lambda model: model.update(downloaded=False)),
-    "progress": lambda line, request: websocket()(line, request),
+    "progress": lambda line, request: websocket()(line, request),  # noqa: PLW0108 - it is defined below
 }
 
 

@@ -350,7 +350,7 @@ def test_debug_shows_every_frame_of_a_magics_error(
     assert not run(notebook, "%pieces_model load phi-2").success
     shown = plain(capsys.readouterr().out)
     assert "workflows.py" in shown
-    assert "commands.py" in shown
+    assert "actions.py" in shown
     assert len(shown.splitlines()) > 10
 
 
