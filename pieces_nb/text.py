@@ -27,7 +27,11 @@ def printable(text: str, *, limit: int = 0) -> str:
 
 
 def format_bytes(size_bytes: float) -> str:
-    """Return a decimal size (1 kB is 1000 bytes), three digits at most: `26.2 MB`."""
+    """Return a decimal size (1 kB is 1000 bytes), three digits at most.
+
+    >>> format_bytes(26_214_400)
+    '26.2 MB'
+    """
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if abs(size) < 999.5 or unit == "TB":
@@ -87,6 +91,21 @@ class Step(NamedTuple):
         return f"`{self.python}`"
 
 
-def worded(parts: Iterable[str | Step], front: Front) -> str:
+class ByFront(NamedTuple):
+    """Words that are others for each front: an option, a setting."""
+
+    python: str
+    notebook: str
+    terminal: str
+
+    def worded(self, front: Front) -> str:
+        return {Front.NOTEBOOK: self.notebook, Front.TERMINAL: self.terminal}.get(front, self.python)
+
+
+FORCE = ByFront("`force=True`", "`--force`", "`--force`")
+Part = str | Step | ByFront  # what a text is made of
+
+
+def worded(parts: Iterable[Part], front: Front) -> str:
     """Return a text whose next steps are told in the words of `front`."""
     return "".join(part if isinstance(part, str) else part.worded(front) for part in parts)

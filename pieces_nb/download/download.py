@@ -279,7 +279,7 @@ class Download:
     def _slice(self, deadline: float) -> float:
         return min(_WAIT_SLICE_S, max(0.0, deadline - self._clock()))
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, Model]:
         return self._wait_in_loop().__await__()
 
     async def _wait_in_loop(self) -> Model:
@@ -648,7 +648,7 @@ class Downloads(Sequence[Download]):
                     download.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return self._outcome()
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, list[Model]]:
         return self._wait_in_loop().__await__()
 
     async def _wait_in_loop(self) -> list[Model]:

@@ -42,7 +42,7 @@ class Service:
         self._settings = settings
         self._executor = executor
         state = home.read_state()
-        self.instance = fields.text(state.get("instance")) or str(uuid.uuid4())
+        self.instance = fields.uuid_text(state.get("instance")) or str(uuid.uuid4())
         self._stored = fields.stored_models(fields.items(state, "custom"))
         self._deleted: set[str] = {item for item in fields.items(state, "deleted") if isinstance(item, str)}
         self.engine = Engine(state.get("engine"), home=home, settings=settings, executor=executor, save=self._save)
@@ -87,6 +87,8 @@ class Service:
             self._home.write_state(state)
         except OSError as exc:
             raise Refused(500, f"The emulator cannot store its state: {os_error_text(exc)}") from exc
+        except ValueError as exc:  # A caller's catalogue may hold nonsense; it is served, but it is not kept.
+            raise Refused(500, f"The emulator cannot store its state: {exc}.") from exc
 
     def entry(self, model_id: str) -> Entry:
         """Look an id up, in the table and nowhere else."""
@@ -130,13 +132,9 @@ class Service:
         application_id = str(uuid.uuid5(uuid.UUID(self.instance), name))
         return {
             "schema": SCHEMA,
-            "application": {
-                "onboarded": True,
-                "privacy": "OPEN",
-                **application,
-                "schema": SCHEMA,
-                "id": application_id,
-            },
+            "application": {"onboarded": True, "privacy": "OPEN"}
+            | application
+            | {"schema": SCHEMA, "id": application_id},
             "health": {"schema": SCHEMA, "os": {"schema": SCHEMA, "id": self.instance, "version": VERSION}},
             "os": self.instance,
         }

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from pieces_nb.views.outputs import line_html
-from pieces_nb.views.words import Condition, condition, name_of, progress_words, record
+from pieces_nb.views.words import Condition, condition, name_of, progress_words, record, with_note
 
 if TYPE_CHECKING:
     from pieces_nb.download.download import Download
@@ -90,7 +90,7 @@ def bar_html(name: str, words: str, *, percentage: float | None, how: Condition,
     return (
         f'<div class="{_PLAIN}" style="line-height: 1.5; padding: 2px 0">'
         '<div style="display: flex; flex-wrap: wrap; align-items: baseline; gap: 0 12px">'
-        f'<span style="flex: 1 1 10em; font-weight: 600; overflow-wrap: anywhere">{escape(name)}</span>{trail}'
+        f'<span style="flex: 1 1 18em; font-weight: 600; overflow-wrap: anywhere">{escape(name)}</span>{trail}'
         '<span style="flex: 0 1 auto; font-variant-numeric: tabular-nums; overflow-wrap: anywhere">'
         f"{escape(words)}</span></div>"
         f'<div role="progressbar" aria-label="{escape(label)}" aria-valuemin="0" aria-valuemax="100"{at} '
@@ -114,7 +114,7 @@ def row_html(download: Download, *, trail: str = "", note: str = "") -> str:
         return record_html(download, note=note)
     return bar_html(
         name_of(download),
-        " · ".join(filter(None, [progress_words(download), note])),
+        with_note(progress_words(download), note),
         percentage=download.percentage,
         how=condition(download),
         label=f"download of {name_of(download)}",
@@ -125,13 +125,14 @@ def row_html(download: Download, *, trail: str = "", note: str = "") -> str:
 def record_html(download: Download, *, note: str = "") -> str:
     """Return the record as one line, marked in the colour of the outcome."""
     colour = _COLOURS[condition(download)]
-    line = " · ".join(filter(None, [record(download), note]))
+    line = with_note(record(download), note)
     return f'<div style="border-left: 3px solid {colour}; padding-left: 8px; margin: 2px 0">{line_html(line)}</div>'
 
 
-def mimebundle(downloads: Sequence[Download]) -> dict[str, str]:
+def mimebundle(downloads: Sequence[Download], *, notes: Sequence[str] = ()) -> dict[str, str]:
     """Return the records as text and as HTML: what every front end and every saved notebook can show."""
+    noted = list(zip(downloads, notes or [""] * len(downloads), strict=True))
     return {
-        "text/plain": "\n".join(record(download) for download in downloads),
-        "text/html": "".join(record_html(download) for download in downloads),
+        "text/plain": "\n".join(with_note(record(download), note) for download, note in noted),
+        "text/html": "".join(record_html(download, note=note) for download, note in noted),
     }

@@ -41,6 +41,7 @@ from pieces_nb.views.words import (
     record,
     total_percentage,
     total_words,
+    with_note,
 )
 
 # `download.download` asks for what it shows here, `views.panel` for what it is made of.
@@ -109,7 +110,8 @@ class Row:
     def _show(self, download: Download) -> None:
         now = self._clock()
         # Two bars of one download share its rate of updates.
-        if not download.done and now - self._shown_at < INTERVAL_S * (_rows.get(download, 1) - 1):
+        rows = _rows.get(download, 1)
+        if rows > 1 and not download.done and now - self._shown_at < INTERVAL_S * (rows - 0.5):
             return
         self._shown_at = now
         self._html.value = self._written()
@@ -143,7 +145,7 @@ class Row:
     @property
     def line(self) -> str:
         """The row as a line of text."""
-        return " · ".join(filter(None, [record(self.download), self.note]))
+        return with_note(record(self.download), self.note)
 
     def add_button(self) -> None:
         """Give it a Cancel that is heard; a new one, if it has one that was not."""
@@ -304,9 +306,7 @@ class LiveBlock:
     def _end(self) -> None:
         """Without somebody who waits, the output becomes the record; the widget shows it too, for a page reloaded."""
         if not self._waiting:
-            bundle = mimebundle(self.downloads)
-            html = "".join(row_html(row.download, note=row.note) for row in self._rows)
-            self._output.become({**bundle, "text/plain": "\n".join(row.line for row in self._rows), "text/html": html})
+            self._output.become(mimebundle(self.downloads, notes=[row.note for row in self._rows]))
 
     def stop_waiting(self) -> None:
         """The cell has stopped waiting: the bars live on.

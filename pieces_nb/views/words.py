@@ -88,6 +88,10 @@ def progress_words(download: Download) -> str:
     return SEPARATOR.join([*figure_words(download).values(), *condition_words(download)])
 
 
+def with_note(words: str, note: str) -> str:
+    return f"{words}{SEPARATOR}{note}" if note else words
+
+
 def figure_words(download: Download) -> dict[str, str]:
     """Return what is known of: percentage, bytes, speed, left."""
     state = download.state

@@ -11,6 +11,7 @@ import pytest
 
 from pieces_nb.emulator import Emulator, EmulatorError
 from pieces_nb.emulator.content import Content
+from pieces_nb.emulator.engine import LATEST
 from pieces_nb.emulator.home import Files, Home
 from tests.emulator.conftest import Started
 from tests.emulator.support import ONE, SEEDED, SLOW, THERE, Api, part_of, process, until
@@ -79,6 +80,7 @@ def test_a_deleted_custom_model_stays_deleted(tmp_path: Path, started: Started) 
 
 def test_a_delete_that_cannot_be_stored_is_refused_and_the_model_is_whole(tmp_path: Path, started: Started) -> None:
     emulator, api = started(home=tmp_path)
+    api.post("/model/update", json={"id": "mine", "description": "kept"})
     api.download("mine")
     api.post("/model/mine/load")
     before = api.model("mine")
@@ -90,6 +92,7 @@ def test_a_delete_that_cannot_be_stored_is_refused_and_the_model_is_whole(tmp_pa
     assert "cannot store its state" in answer.text
     assert api.model("mine") == before
     (tmp_path / "state.json.new").rmdir()
+    assert api.post("/models/create", json=SEEDED).status_code == 200  # Stores the state as it is now.
     emulator.close()
     _, again = started(home=tmp_path)
     assert again.model("mine") == before | {"loaded": False}
@@ -178,7 +181,7 @@ def test_a_state_file_that_cannot_be_read_is_named(tmp_path: Path, text: str) ->
 def test_what_is_nonsense_within_the_state_is_passed_over(tmp_path: Path, started: Started) -> None:
     Home(tmp_path).close()
     state = {
-        "instance": 5,
+        "instance": "not an id",
         "custom": [1, {"model": {}}, {"size": 1, "model": {"id": 7}}, {"size": 1, "model": {"id": "x", "name": "x"}}],
         "deleted": {"one": 1},
         "engine": {"version": 7},
@@ -188,6 +191,8 @@ def test_what_is_nonsense_within_the_state_is_passed_over(tmp_path: Path, starte
     _, api = started(home=tmp_path)
 
     assert len(api.get("/models").json()["iterable"]) == 5
+    assert "not an id" not in api.get("/.well-known/health").text
+    assert api.get("/ollama/status").json()["installation"]["version"] == LATEST
 
 
 def everything_in(folder: Path) -> dict[str, bytes | None]:
@@ -254,10 +259,22 @@ def test_a_home_of_a_version_without_markers_is_taken_over(tmp_path: Path, start
     started(home=tmp_path)  # It carries the marker now.
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "models/film.bin", f"models/{'0' * 32}.bin.txt"])
-def test_an_unmarked_home_with_anything_else_in_it_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("notes.txt", "mine"),
+        ("models/film.bin", "mine"),
+        (f"models/{'0' * 32}.bin.txt", "mine"),
+        ("lock", "4711"),
+        ("state.json", '{"instance": "mine", "custom": [], "deleted": []}'),
+        ("state.json", '{"instance": "7b0d5c0a-3a51-4a0b-9c8e-0d3c5b9f4a11", "custom": {}, "deleted": []}'),
+        ("state.json", '{"instance": "7b0d5c0a-3a51-4a0b-9c8e-0d3c5b9f4a11", "custom": [], "deleted": [], "more": 1}'),
+        ("state.json", "[]"),
+    ],
+)
+def test_an_unmarked_home_with_anything_else_in_it_is_refused(tmp_path: Path, name: str, text: str) -> None:
     unmarked(tmp_path)
-    (tmp_path / name).write_text("mine")
+    (tmp_path / name).write_text(text)
     before = everything_in(tmp_path)
 
     with pytest.raises(EmulatorError, match="is not an emulator's home"):
@@ -315,6 +332,25 @@ def test_a_part_with_wrong_bytes_fails_its_checksum_and_is_removed(started: Star
 
     assert list((emulator.home / "models").iterdir()) == []
     assert next(Content("one", 5).read(0, 5)) != b"wrong"
+
+
+def test_a_given_home_with_the_name_of_a_temporary_one_is_not_removed_as_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    abandoned, given = Home(None), tmp_path / "pieces-nb-emulator-mine"
+    abandoned.temporary = False
+    abandoned.close()
+    Home(given).close()
+    Home(abandoned.path).close()  # Somebody keeps it now.
+    old = time.time() - 3600
+    for path in tmp_path.iterdir():
+        os.utime(path, (old, old))
+
+    Home(None).close()
+
+    assert given.is_dir()
+    assert abandoned.path.is_dir()
 
 
 def test_temporary_homes_of_killed_processes_are_removed_and_living_ones_are_not(

@@ -285,8 +285,8 @@ def test_a_bar_on_a_terminal_and_one_line_after_it(emulator: Emulator) -> None:
     assert "█" in terminal.text
     assert "of 2 ended" in terminal.text
     assert [line.partition(" · ")[0] for line in last_screen(terminal.text)[-2:]] == [
-        "Phi-2: COMPLETED",
-        "Mistral 7B: COMPLETED",
+        "Phi-2: done",
+        "Mistral 7B: done",
     ]
 
 
@@ -356,8 +356,8 @@ def test_in_ipython_the_bar_moves_and_one_line_stays(
         shown = terminal.read_until("In [3]:")
 
     assert shown.count("█") > 2
-    assert [line for line in last_screen(shown) if "COMPLETED" in line] == [
-        next(line for line in last_screen(shown) if line.startswith("Out[2]: Phi-2: COMPLETED · 20.0 kB · "))
+    assert [line for line in last_screen(shown) if ": done" in line] == [
+        next(line for line in last_screen(shown) if line.startswith("Out[2]: Phi-2: done · 20.0 kB · "))
     ]
 
 
