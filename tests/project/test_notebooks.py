@@ -16,7 +16,8 @@ from pieces_nb.verbs.grammar import build_grammar
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-# Cells whose outputs strict nbval cannot compare, by notebook: each starts a live bar or a panel, and the cell after it checks.
+# Cells whose outputs strict nbval cannot compare, by notebook: each starts a live bar or a panel, and the cell after it
+# checks.
 IGNORED_OUTPUTS: dict[str, int] = {"control_panel.ipynb": 1}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MACHINES = re.compile(r"/home/|/root/|/Users/|/tmp/|/var/|/work/|/usr/|[A-Z]:\\\\|\\\\Users\\\\|site-packages")
