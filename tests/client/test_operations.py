@@ -114,13 +114,14 @@ def test_a_deletion_is_confirmed_by_the_list(odd: HostileServer, odd_client: Mod
             odd.models.pop(ID)
         POLITE["list"](line, request)
 
-    odd.answers["list"] = listed
+    odd.answers |= {"list": listed, "delete": says(YES)}
     odd_client.delete(ID)
     assert (looks, odd.count("delete")) == (5, 1)
 
 
 def test_a_deletion_that_is_none_is_told(odd: HostileServer) -> None:
     odd.models[ID]["custom"] = True
+    odd.answers["delete"] = says(YES)
     with (
         ModelClient(odd.url, timing=QUICK.__class__(confirm_within_s=0.3, poll_soon_s=0.02)) as client,
         pytest.raises(ModelStateError, match=r"not deleted: it is still in the list, 0\.3 s later"),
@@ -158,9 +159,11 @@ def test_a_load_whose_connection_breaks_and_that_is_not_done_says_so_soon(
 ) -> None:
     odd.models[ID]["downloaded"] = True
     odd.answers["load"] = reset
+    odd_client.settings.load_timeout_s = 120.0
     with pytest.raises(PiecesUnreachable, match=r"broke"):
         odd_client.load(ID)
     assert odd.count("load") == 1
+    assert odd_client.history.entries()[-1].seconds < 60
 
 
 def test_a_load_that_does_not_come_in_time_says_what_was_seen(odd: HostileServer) -> None:
