@@ -314,7 +314,7 @@ def test_a_load_that_is_said_to_be_done_and_is_not_is_an_error(server: HostileSe
     server.models[ID].update(downloaded=True)
     server.answers["load"] = says(http(model_of(loaded=True)))
     with pytest.raises(ModelStateError, match="the server took the call, but the model is not loaded: downloaded"):
-        client_of(server, clients).load(ID, force=True)
+        client_of(server, clients, load_timeout_s=0.5).load(ID, force=True)
 
 
 def test_a_load_that_never_returns_is_given_up_and_named(server: HostileServer, clients: Clients) -> None:
