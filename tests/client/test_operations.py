@@ -377,13 +377,36 @@ def test_an_interrupted_load_that_the_server_refuses_afterwards_unloads_nothing(
         when(go_on, refuse)(line, request)
 
     odd.answers["load"] = load
+    others = set(threading.enumerate())
     with pytest.raises(StoppedWaiting), odd_client.loaded(ID):
         pytest.fail("the block was entered")
-    (giving_back,) = [thread for thread in threading.enumerate() if thread.name == "pieces-nb-give-back"]
+    (giving_back,) = [one for one in set(threading.enumerate()) - others if one.name == "pieces-nb-give-back"]
     go_on.set()
     giving_back.join(DEADLINE_S)
     assert not giving_back.is_alive()
     assert (odd.models[ID]["loaded"], odd.count("unload")) == (True, 0)
+
+
+def test_a_load_that_waits_when_its_client_is_closed_says_so_at_once(
+    odd: HostileServer, odd_client: ModelClient
+) -> None:
+    odd.models[ID]["downloaded"] = True
+    odd.answers["load"] = silence
+    odd_client.settings.load_timeout_s = 120.0
+    raised: list[Exception] = []
+
+    def load() -> None:
+        try:
+            odd_client.load(ID)
+        except PiecesUnreachable as exc:
+            raised.append(exc)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    odd.wait_for("load")
+    odd_client.close()
+    thread.join(DEADLINE_S)
+    assert [str(one).partition(";")[0] for one in raised] == ["This client is closed"]
 
 
 def test_of_two_threads_with_a_model_the_last_to_leave_unloads_it(odd: HostileServer, odd_client: ModelClient) -> None:
