@@ -20,7 +20,7 @@ from pieces_nb.text import Front, Step, worded
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 NOTHING = {"text/plain": ""}
-KEEP_EVERY_S = 5.0  # how old the words in a saved page may be
+KEEP_FIRST_S, KEEP_EVERY_S = 1.0, 5.0  # how old the words in a saved page may be, at first and later
 _WORDS_CLASS = "pieces-nb-words"
 _LIVE_CLASS = "pieces-nb-live"
 _CONNECTED = f".{_LIVE_CLASS}:not(.jupyter-widgets-disconnected)"
@@ -133,6 +133,7 @@ class LiveOutput:
         self._words: Any = None
         self._widget: Any = None
         self._kept_at = float("-inf")
+        self._pause_s = KEEP_FIRST_S
         self._ended = False
         box.add_class(_LIVE_CLASS)
 
@@ -151,8 +152,10 @@ class LiveOutput:
         """Bring the words up to date, if they are old enough; call it at every change."""
         with self._lock:
             now = self._clock()
-            if self._words is None or self._ended or now - self._kept_at < KEEP_EVERY_S:
+            if self._words is None or self._ended or now - self._kept_at < self._pause_s:
                 return
+            if self._kept_at > float("-inf"):
+                self._pause_s = min(KEEP_EVERY_S, 2 * self._pause_s)
             self._kept_at = now
             self._words.update(self._standing().bundle(datetime.now().astimezone()), raw=True)
 

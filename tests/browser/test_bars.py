@@ -143,6 +143,7 @@ def test_a_page_with_a_live_bar_stays_true_reopened_trusted_or_not_converted_and
     notebook.run_all()
     wait_for_moving_bar(notebook.output(1))
     assert notebook.output(1).get_by_text("As of").is_hidden()
+    notebook.output(1).get_by_text(WHAT_STOOD_THERE).wait_for(state="attached")
     notebook.save()
 
     notebook.reload()  # the kernel lives on, and so does the bar
@@ -231,7 +232,7 @@ def test_clicks_and_saved_pages_in_notebook_7(notebook7: tuple[Browser, Lab], sl
             notebook.interrupt()
         notebook.output(1).get_by_text(re.compile("DownloadCanceled|StoppedWaiting")).first.wait_for()
         notebook.run(2)
-        wait_for_moving_bar(notebook.output(2))
+        notebook.output(2).get_by_text(WHAT_STOOD_THERE).wait_for(state="attached")
         notebook.save()
         notebook.restart_kernel()
         is_true(notebook.output(2), slow)

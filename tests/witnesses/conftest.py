@@ -25,7 +25,9 @@ def cannot(reason: str) -> NoReturn:
 
 
 def _install(*command: str | Path, into: Path) -> None:
-    run = subprocess.run([*map(str, command)], cwd=into, capture_output=True, text=True, timeout=_INSTALLING_S)
+    run = subprocess.run(
+        [*map(str, command)], cwd=into, capture_output=True, text=True, timeout=_INSTALLING_S, check=False
+    )
     if run.returncode:
         cannot(f"{command[0]} could not install: {run.stderr[-300:]}")
 
@@ -53,6 +55,6 @@ def typescript_sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def namespace() -> tuple[str, ...]:
     """How to run a program on a network of its own, with Pieces OS's port free and nothing outside to reach."""
     words = ("unshare", "--user", "--map-root-user", "--net")
-    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True).returncode:
+    if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
         cannot("a network namespace cannot be made here")
     return words

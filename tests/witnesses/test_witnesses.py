@@ -100,7 +100,7 @@ def test_the_official_typescript_sdk_makes_every_call_and_decodes_the_frames(typ
         model, custom = "e3010a70-0000-4000-8000-000000000001", "e3010a70-0000-4000-8000-000000000021"
         frames = frames_of_a_download(server, "e3010a70-0000-4000-8000-000000000002")
         command = ["node", str(HERE / "witness.js"), str(typescript_sdk), server.url, model, custom, json.dumps(frames)]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=DEADLINE_S)
+        run = subprocess.run(command, check=False, capture_output=True, text=True, timeout=DEADLINE_S)
     assert run.returncode == 0, run.stderr
     said = json.loads(run.stdout)
     assert len(said["models"]) == 13

@@ -47,7 +47,7 @@ POLL_IDLE_S = 20.0
 POLL_HIDDEN_S = 30.0
 IN_USE_S = 60.0  # so long after the last click, or change, it counts as in use
 MOVES_S = 0.2  # between two pictures of what only moves
-TOO_SOON_S = 0.5  # a click so soon after its button has changed its verb was meant for the other one
+DOUBLE_S = 0.25  # a click so soon after another one on the same button is that one's double
 _LOOK_S = 0.5  # how often it looks for downloads that cells of this kernel began
 _SOON_S = 0.05  # until a list is asked for again that could not be while one was under way
 _KEEP_S = 60.0  # how old the words may be that a saved page has in place of the panel
@@ -96,7 +96,8 @@ class Panel:
         self._wants_list = False  # a list is wanted as soon as the question under way has come back
         self._shown: PanelState | None = None
         self._has_moved = False
-        self._verbs: dict[str, tuple[Action | None, float]] = {}  # what the buttons say, and since when
+        self._verbs: dict[str, Action | None] = {}  # what the buttons of the page say
+        self._clicks: dict[str, float] = {}  # when they were clicked last
         self._was_viewed = False
         self._hidden = False
         self._take_first_answer()
@@ -229,12 +230,7 @@ class Panel:
     def _show(self) -> None:
         assert self._view is not None
         self._show_progress(whole=True)
-        now = self._clock_s()
-        verbs = {model.id: ps.main_action(self._state, model) for model in ps.shown(self._state)}
-        self._verbs = {
-            model_id: known if (known := self._verbs.get(model_id, (verb, 0.0)))[0] is verb else (verb, now)
-            for model_id, verb in verbs.items()
-        }
+        self._verbs = {model.id: ps.main_action(self._state, model) for model in ps.shown(self._state)}
 
     def _show_progress(self, *, whole: bool = False) -> None:
         """Show how far the downloads are, or with `whole` everything that has changed."""
@@ -332,12 +328,12 @@ class Panel:
     def _click_main(self, model_id: str) -> None:
         model = self._state.model(model_id)
         action = ps.main_action(self._state, model) if model is not None else None
-        if model is None or action is None or self._state.call_on(model_id) is not None:
-            return  # a second click, or one that crossed a change
-        verb, since = self._verbs.get(model_id, (action, 0.0))
-        if verb is not action or self._clock_s() - since < TOO_SOON_S:
-            return  # the button said something else when it was clicked
-        self._click(action, model_id)
+        now = self._clock_s()
+        is_double = now - self._clicks.get(model_id, float("-inf")) < DOUBLE_S
+        self._clicks[model_id] = now
+        # A double click means one thing; nor does one that crossed a change mean what its button says now.
+        if action is not None and not is_double and self._verbs.get(model_id) is action:
+            self._click(action, model_id)
 
     def _click(self, action: Action, model_id: str) -> None:
         model = self._state.model(model_id)
