@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from pieces_nb.download.throttle import UpdateBudget
 from pieces_nb.errors import CancelNotConfirmed, ModelNotFound, ModelStateError, PiecesError, PiecesUnreachable
@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from pieces_nb.download.download import Context, Download, Downloads
     from pieces_nb.download.state import Timing
     from pieces_nb.emulator import Emulator
+    from pieces_nb.rows import Rows
     from pieces_nb.views.frames import Table
     from pieces_nb.views.panel import Panel
     from pieces_nb.wire.discovery import Found
+    from pieces_nb.workflows import Step
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +51,14 @@ class Settings:
         self.load_timeout_s = load_timeout_s
         self.wait_timeout_s = wait_timeout_s
         self.stall_after_s = stall_after_s
+
+
+class Ensured(NamedTuple):
+    """What became of `ensure`: the model, its plan as it stands now, and whether anything was done."""
+
+    model: Model
+    steps: list[Step]
+    changed: bool
 
 
 _budget = UpdateBudget()  # one for all clients of this process: they share one front end
@@ -177,47 +187,35 @@ class ModelClient:
 
         Sizes in units of 1e9 bytes, parameters in billions, NaN and '' where unknown. `wide` gives every wire field.
         """
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
         models = self.models() if models is None else models
-        frame = tables.wide_frame(models) if wide else tables.list_frame(models)
-        count = "1 model" if len(models) == 1 else f"{len(models)} models"
-        return tables.Table.of(frame, caption=f"{count} · {self.server}", when_empty="No models.")
+        return _table(rows.models(models, server=self.server, wide=wide))
 
     def change_table(self, before: Model, after: Model, changes: Iterable[str]) -> Table:
         """Return old and new values, one row a changed field."""
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        frame = tables.change_frame(before.raw, after.raw, list(changes))
-        return tables.Table.of(frame, caption=f"{_title(after)} · {self.server}", shows_index=True)
+        return _table(rows.changes(before, after, changes, server=self.server))
 
     def progress_table(self, downloads: Sequence[Download]) -> Table:
         """Return one row a download: name status percentage done_gb size_gb speed_mb_s time_left_s stalled_since id."""
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        return tables.Table.of(
-            tables.progress_frame(downloads), caption=self.server, when_empty="Nothing is downloading."
-        )
+        return _table(rows.progress(downloads, server=self.server))
 
     def history_table(self) -> Table:
         """Return what was done here, oldest first; `started` is in UTC, `bytes` NaN where nothing is transferred."""
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        frame = tables.history_frame(self.history.entries())
-        return tables.Table.of(frame, caption="What was done here, times in UTC", when_empty="Nothing was done yet.")
+        return _table(rows.history(self.history.entries()))
 
     def usage(self) -> Table:
         """Return what models take, biggest first: name resource size_gb free_with, and the totals below."""
-        from pieces_nb import workflows
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
+        from pieces_nb.machine import machine_of
 
-        url = self.url
-        shares, note = workflows.usage(self.models(), url=url)
-        return tables.Table.of(
-            tables.usage_frame(shares),
-            caption=f"{note} · {self.server}",
-            when_empty="No model is loaded and none is downloaded.",
-        )
+        return _table(rows.usage(self.models(), machine_of(self.url), server=self.server))
 
     def ensure(
         self,
@@ -235,11 +233,27 @@ class ModelClient:
         that is all. `tell` hears each step that is to be done, in words, before anything is; `wait` waits for the
         download, by default `Download.wait`. Raises what download and load raise.
         """
+        from pieces_nb import rows
+
+        done = self.ensured(model, load=load, force=force, dry_run=dry_run, wait=wait, tell=tell)
+        return _table(rows.plan(done.model, done.steps, server=self.server))
+
+    def ensured(
+        self,
+        model: str | Model,
+        *,
+        load: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+        wait: Callable[[Download], object] | None = None,
+        tell: Callable[[str], object] | None = None,
+    ) -> Ensured:
+        """Do what `ensure` does, and return what became of it."""
         from pieces_nb import workflows
-        from pieces_nb.views import frames as tables
 
         seen = self.get(model)
         steps = workflows.plan(seen, load=load, url=self.url)
+        changed = not dry_run and not all(step.done for step in steps)
         if not dry_run:
             self.check_downloadable(seen)
             for step in steps:
@@ -247,7 +261,7 @@ class ModelClient:
                     tell(step.words)
             seen = self._carry_out(seen, load=load, force=force, wait=wait)
             steps = workflows.plan(seen, load=load, url=self.url)
-        return tables.Table.of(tables.plan_frame(steps), caption=f"{_title(seen)} is {seen.state} · {self.server}")
+        return Ensured(seen, steps, changed)
 
     def _carry_out(self, model: Model, *, load: bool, force: bool, wait: Callable[[Download], object] | None) -> Model:
         from pieces_nb import workflows
@@ -262,10 +276,9 @@ class ModelClient:
 
     def snapshot(self, *models: str | Model) -> Table:
         """Return the snapshots of models side by side: one column each, indexed by the wire's fields, nested dotted."""
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        seen = [self.get(model) for model in models]
-        return tables.Table.of(tables.snapshot_frame(seen), caption=self.server, shows_index=True)
+        return _table(rows.snapshot([self.get(model) for model in models], server=self.server))
 
     # Downloads -------------------------------------------------------------------------------------------------------
 
@@ -542,6 +555,12 @@ def _shared_emulator() -> Emulator:
         return shared()
     except EmulatorError as exc:
         raise PiecesUnreachable(f"{exc}") from exc
+
+
+def _table(rows: Rows) -> Table:
+    from pieces_nb.views.frames import Table
+
+    return Table.of(rows)
 
 
 def _title(model: Model) -> str:

@@ -70,20 +70,27 @@ class Front(StrEnum):
     TERMINAL = "terminal"
 
 
+PROGRAMS = {Front.PYTHON: "", Front.NOTEBOOK: "%pieces_model", Front.TERMINAL: "pieces-nb"}
+
+
 class Step(NamedTuple):
     """Something that the reader can do next: a line for the magic and the terminal, and the same in Python."""
 
     line: str  # what stands behind `%pieces_model` or `pieces-nb`
     python: str
+    terminal: str = ""  # the whole line for a terminal, where that is another one
+
+    def typed(self, front: Front) -> str:
+        """Return what to type where `front` speaks."""
+        if front is Front.PYTHON:
+            return self.python
+        if front is Front.TERMINAL and self.terminal:
+            return self.terminal
+        return f"{PROGRAMS[front]} {self.line}"
 
     def worded(self, front: Front) -> str:
         """Return the step as `front` says it, in backticks."""
-        match front:
-            case Front.NOTEBOOK:
-                return f"`%pieces_model {self.line}`"
-            case Front.TERMINAL:
-                return f"`pieces-nb {self.line}`"
-        return f"`{self.python}`"
+        return f"`{self.typed(front)}`"
 
 
 def worded(parts: Iterable[str | Step], front: Front) -> str:

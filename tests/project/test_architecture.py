@@ -26,14 +26,17 @@ ORDER = (
     *("model.models", "model.fields", "model.resolve", "model.rules"),
     *("wire.addresses", "machine", "wire.http", "wire.discovery", "wire.endpoints", "wire.connection"),
     *("download.state", "download.throttle", "download.download"),
-    *("views.frames", "workflows", "client"),
+    *("workflows", "rows"),
+    *("views.card", "views.text_table", "views.table_text", "views.frames", "client"),
     *("views.notebook", "views.panel"),
-    *("verbs.tokens", "verbs.grammar", "verbs.completion", "verbs.actions"),
+    *("verbs.tokens", "verbs.reading", "verbs.front", "verbs.declaration", "verbs.grammar", "verbs.session"),
+    *("verbs.actions", "verbs.completion"),
     *("views.magic", "trace", "demo", "views.terminal", "__main__"),
 )
 # The only ways up, each inside one function: (module, function, what it imports).
 UPWARDS = {
     ("download.download", "_display", "views.notebook"),
+    ("model.models", "Model._repr_html_", "views.card"),
     ("client", "ModelClient.panel", "views.panel"),
     ("client", "_shared_emulator", "emulator"),
 }
@@ -47,7 +50,8 @@ FOREIGN = {
     "ipywidgets": {"views.notebook", "views.panel"},
     "tqdm": {"views.notebook"},
     "tornado": {"emulator"},
-    "pandas": {"views.frames", "views.terminal"},
+    "pandas": {"views.frames"},
+    "wcwidth": {"views.text_table"},
     "psutil": {"machine", "workflows"},
 }
 PURE = (
@@ -58,8 +62,13 @@ PURE = (
     "model.rules",
     "download.state",
     "download.throttle",
+    "rows",
+    "views.card",
     "views.frames",
+    "views.text_table",
+    "verbs.declaration",
     "verbs.grammar",
+    "verbs.reading",
     "verbs.tokens",
 )
 THE_WORLD = {
