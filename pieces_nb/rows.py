@@ -142,9 +142,14 @@ def _kind(name: str, values: Iterable[Any]) -> Kind:
         return Kind.ANY if field is None else _KINDS_OF_FIELDS.get(field.word, Kind.TEXT)
     if all(isinstance(value, bool) for value in known):
         return Kind.FLAG
-    if all(isinstance(value, int | float) and not isinstance(value, bool) for value in known):
+    if all(_is_number(value) for value in known):
         return Kind.NUMBER
     return Kind.TEXT if all(isinstance(value, str) for value in known) else Kind.ANY
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a column of numbers can hold it: JSON has integers of any length."""
+    return isinstance(value, float) or (isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63)
 
 
 def _or_unknown(value: Any, kind: Kind) -> Any:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NAME = "pieces_model"
 
 
-class _NotebookFront:
+class NotebookFront:
     """The front end that a verb has in a notebook: what it says is printed, what it waits for has bars."""
 
     front = Front.NOTEBOOK
@@ -83,7 +83,7 @@ class PiecesModelMagics(Magics):
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
-        self._front = _NotebookFront()
+        self._front = NotebookFront()
         self._session: Session | None = None
 
     @no_var_expand

@@ -185,7 +185,7 @@ def test_settings_hold_from_the_next_line_on(notebook: InteractiveShell, server:
     run(notebook, "%config PiecesModelMagics.timeout_s = 3.5")
     run(notebook, "%pieces_model list")
     magics: Any = notebook.magics_manager.registry["PiecesModelMagics"]
-    assert magics.commands.client.connection.timeout_s == 3.5
+    assert magics.session.client.connection.timeout_s == 3.5
 
 
 @pytest.mark.parametrize("setting", ["timeout_s = 0", "load_timeout_s = -1", "wait_timeout_s = 'long'", "url = 5"])
@@ -348,7 +348,7 @@ def test_debug_shows_every_frame_of_a_magics_error(
     assert not run(notebook, "%pieces_model load phi-2").success
     shown = plain(capsys.readouterr().out)
     assert "workflows.py" in shown
-    assert "commands.py" in shown
+    assert "memory.py" in shown
     assert len(shown.splitlines()) > 10
 
 
