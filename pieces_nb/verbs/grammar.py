@@ -55,15 +55,15 @@ class Grammar:
         """Return what was said; `cell` is the text below `%%pieces_model`. Raises BadArguments, one line."""
         leading, name, rest = self.split_at_verb(arguments)
         if name is None and self._asks_help(leading, self.common):
-            return self._help(None)
+            return self._help(None, arguments)
         if name == _HELP_VERB.name and not isinstance(name, Expanded):
-            return self._help(self._topic(rest))
+            return self._help(self._topic(rest), arguments)
         verb = self._verb(name or "")
         if verb.takes_all:
             return self._with_all(verb, leading, rest)
         words = [*leading, *rest]
         if self._asks_help(words, self.flags_of(verb)):
-            return self._help(verb)
+            return self._help(verb, arguments)
         return self._command(verb, words, cell)
 
     def flags_of(self, verb: Verb) -> tuple[Flag, ...]:
@@ -143,10 +143,11 @@ class Grammar:
         """Return the page for one verb, or the overview."""
         return self._overview() if topic is None else "\n".join(self._page(self.verbs[topic]))
 
-    def _help(self, verb: Verb | None) -> Command:
+    def _help(self, verb: Verb | None, words: Sequence[str]) -> Command:
         if verb is not None and verb.takes_all:
             return Command(verb, {"arguments": [HELP.name]}, {})
-        return Command(_HELP_VERB, {"page": self.help(None if verb is None else verb.name)}, {})
+        options = {flag.parameter: flag.name in map(_typed, words) for flag in self.common if not flag.value}
+        return Command(_HELP_VERB, {"page": self.help(None if verb is None else verb.name)}, options)
 
     def _topic(self, words: Sequence[str]) -> Verb | None:
         topics = [word for word in words if not _is_flag(word)]

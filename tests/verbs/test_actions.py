@@ -20,6 +20,7 @@ from pieces_nb.errors import (
     DownloadFailed,
     ModelNotFound,
     ModelStateError,
+    PiecesError,
     PiecesUnreachable,
     WaitTimeout,
 )
@@ -52,7 +53,11 @@ class Magic:
 
     def __call__(self, line: str, cell: str | None = None, **namespace: object) -> Any:
         command = grammar_for(Front.NOTEBOOK).parse(tokens.split(line, namespace), cell=cell)
-        return self.front_end.value_of(self.session.run(command))
+        try:
+            return self.front_end.value_of(self.session.run(command))
+        except PiecesError as exc:
+            exc.front = Front.NOTEBOOK
+            raise
 
     @property
     def client(self) -> ModelClient:
