@@ -93,7 +93,8 @@ class Verb(NamedTuple):
 
     @property
     def usage(self) -> str:
-        return self.usage_words or " ".join([part.usage for part in self.operands] + [flag.usage for flag in self.flags])
+        flags = [flag.usage for flag in self.flags]
+        return self.usage_words or " ".join([operand.usage for operand in self.operands] + flags)
 
 
 def declared(verbs: list[Verb], name: str, help: str, **options: Any) -> Callable[..., Any]:  # noqa: A002 - as in Verb

@@ -16,6 +16,7 @@ _GAP = 2
 _MOST_CELLS = 60  # of a text that others have to stand beside
 _COMFORT = 24  # a text column keeps so many, as long as there is another column to drop
 _LEAST = 5
+_FIRST_COMBINING = "\u0300"  # what comes before takes one cell each
 
 
 @dataclass(frozen=True)
@@ -41,9 +42,9 @@ class Column:
 
 def cells_of(text: str) -> int:
     """Return how wide a terminal shows `text`: East Asian characters and emoji take two cells, combining ones none."""
-    if text.isascii():
+    if max(text.replace("…", ""), default="") < _FIRST_COMBINING:
         return len(text)
-    import wcwidth  # not at the top: most tables are plain
+    import wcwidth  # not at the top: it takes longer than all the rest of a table that is plain
 
     return max(0, wcwidth.wcswidth(text))
 

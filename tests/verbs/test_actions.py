@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pieces_nb import Download, ModelClient
+from pieces_nb.client import Settings
 from pieces_nb.download.download import Downloads
 from pieces_nb.emulator import Emulator, Faults
 from pieces_nb.emulator import server as emulator_server
@@ -24,7 +25,6 @@ from pieces_nb.errors import (
     PiecesUnreachable,
     WaitTimeout,
 )
-from pieces_nb.client import Settings
 from pieces_nb.rows import LIST_COLUMNS
 from pieces_nb.text import Front
 from pieces_nb.verbs import tokens
@@ -47,7 +47,7 @@ class Magic:
     def __init__(self, url: str, *, confirm: Callable[[str], bool] | None = None) -> None:
         self.front_end = NotebookFront()
         if confirm is not None:
-            self.front_end.confirm = confirm  # type: ignore[method-assign] # somebody who can be asked
+            self.front_end.confirm = confirm  # type: ignore[method-assign,assignment] # somebody who can be asked
         self.session = Session(self.front_end)
         self.session.set_up(url=url, settings=Settings())
 

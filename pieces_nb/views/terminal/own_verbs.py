@@ -57,7 +57,7 @@ def trace(session: Session, file: str, model: str, *, timeout: float | None) -> 
         f"Recorded in {file} ({format_bytes(size_bytes)}), without home folder and user name. "
         "Look it through before you pass it on."
     )
-    data = [one | {"file": file, "file_bytes": size_bytes} for one in outcome.data]
+    data = outcome.data[0] | {"file": file, "file_bytes": size_bytes}
     return outcome._replace(lines=(record(seen[0]), recorded), data=data)
 
 
