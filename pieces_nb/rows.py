@@ -12,8 +12,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pieces_nb.model import fields
-from pieces_nb.model.rules import missing_bytes
-from pieces_nb.text import Step, clock, format_bytes, printable
+from pieces_nb.text import Part, Step, clock, format_bytes
 
 if TYPE_CHECKING:
     from pieces_nb.download.download import Download
@@ -22,10 +21,9 @@ if TYPE_CHECKING:
     from pieces_nb.model.models import Model
     from pieces_nb.workflows import Step as PlanStep
 
-Parts = tuple[str | Step, ...]
+Parts = tuple[Part, ...]
 
 _GB = 1e9
-_MOST_NAMED = 5
 
 
 class Kind(StrEnum):
@@ -172,7 +170,7 @@ def changes(before: Model, after: Model, names: Iterable[str], *, server: str) -
     touched += [field for field in wanted if not any(_belongs(name, field) for name in touched)]
     values = [(name, _or_nothing(old.get(name)), _or_nothing(new.get(name))) for name in touched]
     columns = (Column("field"), Column("old", Kind.ANY), Column("new", Kind.ANY))
-    return Rows(columns, values, (f"{_short(after, 80)} · {server}",), shows_index=True)
+    return Rows(columns, values, (f"{after.shown} · {server}",), shows_index=True)
 
 
 def _belongs(name: str, field: str) -> bool:
@@ -193,20 +191,6 @@ def flattened(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             flat[name] = value
     return flat
-
-
-def fit_note(local: Sequence[Model], total_bytes: int) -> str:
-    """Return in words what this machine's memory holds, and which of the models it does not."""
-    large = [model for model in local if missing_bytes(model.ram_bytes, total_bytes)]
-    unknown = sum(model.ram_bytes is None for model in local)
-    notes = [f"this machine has {format_bytes(total_bytes)} of memory"]
-    if large:
-        named = [f"{_short(model, 40)} ({format_bytes(model.ram_bytes or 0)})" for model in large[:_MOST_NAMED]]
-        more = f" and {len(large) - _MOST_NAMED} more" if len(large) > _MOST_NAMED else ""
-        notes.append(f"too large: {', '.join(named)}{more}")
-    if unknown:
-        notes.append(f"{unknown} left out whose need of memory is not known")
-    return " · ".join(notes)
 
 
 # Downloads, the plan, what was done ----------------------------------------------------------------------------------
@@ -256,7 +240,7 @@ def plan(model: Model, steps: Sequence[PlanStep], *, server: str) -> Rows:
     values = [
         (step.step, _gigabytes(step.needed_bytes), _gigabytes(step.available_bytes), step.verdict) for step in steps
     ]
-    return Rows(columns, values, (f"{_short(model, 80)} is {model.state} · {server}",))
+    return Rows(columns, values, (f"{model.shown} is {model.state} · {server}",))
 
 
 def history(entries: Sequence[Entry]) -> Rows:
@@ -325,7 +309,3 @@ def _freeing(verb: str, model: Model) -> Step:
 
 def _gigabytes(size_bytes: float | None) -> float | None:
     return None if size_bytes is None or not math.isfinite(size_bytes) else size_bytes / _GB
-
-
-def _short(model: Model, limit: int) -> str:
-    return printable(model.title, limit=limit)

@@ -78,21 +78,34 @@ class Step(NamedTuple):
 
     line: str  # what stands behind `%pieces_model` or `pieces-nb`
     python: str
-    terminal: str = ""  # the whole line for a terminal, where that is another one
+    terminal: str = ""  # what a terminal types, where it is not the same line
 
     def typed(self, front: Front) -> str:
         """Return what to type where `front` speaks."""
         if front is Front.PYTHON:
             return self.python
-        if front is Front.TERMINAL and self.terminal:
-            return self.terminal
-        return f"{PROGRAMS[front]} {self.line}"
+        return f"{PROGRAMS[front]} {self.terminal if front is Front.TERMINAL and self.terminal else self.line}"
 
     def worded(self, front: Front) -> str:
         """Return the step as `front` says it, in backticks."""
         return f"`{self.typed(front)}`"
 
 
-def worded(parts: Iterable[str | Step], front: Front) -> str:
+class ByFront(NamedTuple):
+    """Words that are others for each front: an option, a setting."""
+
+    python: str
+    notebook: str
+    terminal: str
+
+    def worded(self, front: Front) -> str:
+        return {Front.NOTEBOOK: self.notebook, Front.TERMINAL: self.terminal}.get(front, self.python)
+
+
+FORCE = ByFront("`force=True`", "`--force`", "`--force`")
+Part = str | Step | ByFront  # what a text is made of
+
+
+def worded(parts: Iterable[Part], front: Front) -> str:
     """Return a text whose next steps are told in the words of `front`."""
     return "".join(part if isinstance(part, str) else part.worded(front) for part in parts)

@@ -25,6 +25,7 @@ class Timing:
     silent_after_s: float = 60.0  # a socket that says nothing for so long is opened anew
     lost_after_s: float = 300.0
     cancel_within_s: float = 10.0
+    confirm_within_s: float = 30.0  # until a snapshot must confirm an unload, an update, a deletion
     poll_s: float = 5.0  # a snapshot this often while the socket is open and nothing moves
     poll_closed_s: float = 1.0  # while no socket is open
     poll_soon_s: float = 0.25  # while an end is about to be confirmed

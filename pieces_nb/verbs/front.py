@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from pieces_nb.download.download import Download
     from pieces_nb.rows import Parts, Rows
-    from pieces_nb.text import Front
+    from pieces_nb.text import Front, Part
 
 
 class FrontEnd(Protocol):
@@ -27,7 +27,7 @@ class FrontEnd(Protocol):
     def confirm(self, question: str) -> bool:
         """Ask a person; False where nobody can be asked."""
 
-    def tell(self, *parts: Any) -> None:
+    def tell(self, *parts: Part) -> None:
         """Say one line on the way, made of texts and next steps."""
 
 

@@ -12,7 +12,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_loca
 from traitlets import Float, Unicode
 
 from pieces_nb.errors import PiecesError, StoppedWaiting
-from pieces_nb.text import Front, Step, worded
+from pieces_nb.text import Front, Part, worded
 from pieces_nb.verbs import completion
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class NotebookFront:
     def confirm(self, _question: str) -> bool:
         return False  # a cell has nobody to ask: it says --yes
 
-    def tell(self, *parts: str | Step) -> None:
+    def tell(self, *parts: Part) -> None:
         print(worded(parts, self.front))
 
     def value_of(self, value: object) -> object:

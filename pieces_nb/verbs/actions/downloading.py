@@ -39,7 +39,7 @@ def download(session: Session, models: tuple[str, ...], *, no_wait: bool, timeou
     if no_wait and not session.front_end.lives_on and session.names_emulator():
         raise BadArguments(
             "--no-wait is no use with an emulator that ends with this command: ",
-            Step("connect emulator", "ModelClient.emulator()", terminal="pieces-nb emulator"),
+            Step("connect emulator", "ModelClient.emulator()", terminal="emulator"),
             " is one that stays.",
         )
     client = session.client

@@ -79,7 +79,7 @@ def connect(session: Session, to: str | None) -> Said:
     if not lives_on and session.names_emulator(to):
         raise BadArguments(
             "An emulator started by this command would end with it: ",
-            Step("connect emulator", "ModelClient.emulator()", terminal="pieces-nb emulator"),
+            Step("connect emulator", "ModelClient.emulator()", terminal="emulator"),
             " in another terminal starts one that stays, and says its address for --url or PIECES_OS_URL.",
         )
     client = session.new_client(to)
@@ -114,8 +114,7 @@ def connect(session: Session, to: str | None) -> Said:
     examples=("list", "list llama --local", "list --downloaded --fits"),
 )
 def list_models(session: Session, pattern: tuple[str, ...], *, wide: bool, **flags: bool) -> Rows:
-    from pieces_nb import rows
-    from pieces_nb.model.rules import Filter
+    from pieces_nb.model.rules import Filter, unfitting_words
 
     total = _total_memory(session) if flags["fits"] else None
     wanted = frozenset(name for name, is_set in flags.items() if is_set)
@@ -125,8 +124,8 @@ def list_models(session: Session, pattern: tuple[str, ...], *, wide: bool, **fla
         return session.table(found, wide=wide)
     note = ""
     if total is not None:
-        candidates = Filter(" ".join(pattern), wanted - {"fits"} | {"local"}).of(models)
-        note = rows.fit_note(candidates, total)
+        candidates = Filter(" ".join(pattern), wanted - {"fits"}).of(models)
+        note = unfitting_words(candidates, total)
     step = Step("list", "client.table()")
     when_empty = (f"None of the {len(models)} models matches; ", step, " shows all.")
     return session.table(found, wide=wide, note=note, when_empty=when_empty)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from pieces_nb.errors import ConfirmationRequired, StoppedWaiting
-from pieces_nb.text import Front, Step, worded
+from pieces_nb.text import Front, Part, worded
 from pieces_nb.views.table_text import folded
 from pieces_nb.views.terminal import output
 
@@ -108,6 +108,6 @@ class TerminalFront:
             return True
         raise ConfirmationRequired("Nothing is deleted.")
 
-    def tell(self, *parts: str | Step) -> None:
+    def tell(self, *parts: Part) -> None:
         if not self._quiet and not self._for_scripts:
             output.write(folded(worded(parts, self.front), output.width()))

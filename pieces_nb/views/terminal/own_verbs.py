@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -14,6 +13,7 @@ from pieces_nb.verbs.declaration import MODEL, Flag, Operand, Verb, declared
 from pieces_nb.verbs.front import Ended, Said
 
 if TYPE_CHECKING:
+    from argparse import ArgumentParser
     from collections.abc import Sequence
 
     from pieces_nb.download.download import Download
@@ -61,13 +61,6 @@ def trace(session: Session, file: str, model: str, *, timeout: float | None) -> 
     return outcome._replace(lines=(record(seen[0]), recorded), data=data)
 
 
-class _Parser(argparse.ArgumentParser):
-    """Raises where argparse would print its usage and leave the process."""
-
-    def error(self, message: str) -> NoReturn:
-        raise BadArguments(f"emulator: {message}; {PROG} help emulator lists its options.")
-
-
 @verb(
     "emulator",
     "Serve a stand-in for Pieces OS, until Ctrl-C.",
@@ -78,9 +71,7 @@ class _Parser(argparse.ArgumentParser):
 def emulator(_session: Session, arguments: Sequence[str]) -> Ended:
     from pieces_nb.emulator import EmulatorError, cli
 
-    parser = _Parser(
-        prog=f"{PROG} emulator", usage="%(prog)s [OPTION …]", description="A stand-in for Pieces OS, until Ctrl-C."
-    )
+    parser = _emulators_parser()
     cli.add_arguments(parser)
     try:
         given = parser.parse_args(arguments)
@@ -90,6 +81,20 @@ def emulator(_session: Session, arguments: Sequence[str]) -> Ended:
         return Ended(cli.serve(given))
     except EmulatorError as exc:
         raise PiecesError(str(exc)) from exc
+
+
+def _emulators_parser() -> ArgumentParser:
+    from argparse import ArgumentParser  # the emulator's own; no other verb needs it
+
+    class Parser(ArgumentParser):
+        """Raises where argparse would print its usage and leave the process."""
+
+        def error(self, message: str) -> NoReturn:
+            raise BadArguments(f"emulator: {message}; {PROG} help emulator lists its options.")
+
+    return Parser(
+        prog=f"{PROG} emulator", usage="%(prog)s [OPTION …]", description="A stand-in for Pieces OS, until Ctrl-C."
+    )
 
 
 @verb(

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 import pieces_nb
+from pieces_nb import ModelClient
 from pieces_nb.emulator import Emulator, Faults
+from pieces_nb.model.models import Model
 from tests.views.terminal.conftest import Call
 
 LIST_COLUMNS = ["name", "state", "size_gb", "ram_gb", "parameters_b", "quantization", "provider", "custom", "id"]
@@ -147,6 +149,7 @@ def test_an_error_is_an_object_on_stdout(call: Call, arguments: tuple[str, ...],
     assert "%pieces_model" not in seen.json["error"]["message"]
 
 
+@pytest.mark.usefixtures("emulator")
 def test_the_server_cannot_make_it_invalid(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     odd: dict[str, Any] = {
         "name": "\ud800\u2028\x00",
@@ -154,9 +157,10 @@ def test_the_server_cannot_make_it_invalid(call: Call, monkeypatch: pytest.Monke
         "unique": '"}]',
         "score": float("inf"),
     }
-    with Emulator(models=[odd]) as server:
-        monkeypatch.setenv("PIECES_OS_URL", server.url)
-        outputs = [call(*verb, "--json").out for verb in (["list"], ["list", "--wide"], ["snapshot", '"}]'])]
+    # As its client reads it: the emulator itself says nothing of that kind.
+    monkeypatch.setattr(ModelClient, "models", lambda _: [Model(odd)])
+    monkeypatch.setattr(ModelClient, "get", lambda *_: Model(odd))
+    outputs = [call(*verb, "--json").out for verb in (["list"], ["list", "--wide"], ["snapshot", '"}]'])]
 
     for text in outputs:
         assert text.isascii()
