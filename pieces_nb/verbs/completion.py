@@ -66,7 +66,7 @@ def complete(line_up_to_cursor: str, models: Sequence[Model], *, after: str = ""
     typed = read_line(line["rest"])
     from pieces_nb.verbs.actions import grammar_for  # not at the top: `%load_ext` needs no verbs
 
-    found = offers(grammar_for(Front.NOTEBOOK), typed.words, typed.value, models, quoted=bool(typed.opened))
+    found = offers(grammar_for(Front.NOTEBOOK), typed.words, typed.value, lambda: models, quoted=bool(typed.opened))
     texts = [_inserted(text, found.kind, typed.opened) for text in found.texts]
     if typed.opened and after.startswith(typed.opened):
         texts = [text.removesuffix(typed.opened) for text in texts]
@@ -127,9 +127,12 @@ class Offers(NamedTuple):
 
 
 def offers(
-    grammar: Grammar, words: Sequence[str], value: str, models: Sequence[Model], *, quoted: bool = False
+    grammar: Grammar, words: Sequence[str], value: str, models: Callable[[], Sequence[Model]], *, quoted: bool = False
 ) -> Offers:
-    """Return what may stand for the word that begins with `value`, after the finished `words`."""
+    """Return what may stand for the word that begins with `value`, after the finished `words`.
+
+    `models` gives them; it is called only where a model may stand.
+    """
     leading, name, rest = grammar.split_at_verb(words)
     verbs = [verb for verb in grammar.verbs if verb]
     if name is None:
@@ -155,7 +158,7 @@ def _leading(grammar: Grammar, leading: Sequence[str], value: str, verbs: Sequen
 
 
 def _of_verb(
-    verb: Verb, given: _Arguments, value: str, models: Sequence[Model], *, quoted: bool
+    verb: Verb, given: _Arguments, value: str, models: Callable[[], Sequence[Model]], *, quoted: bool
 ) -> tuple[str, Iterable[str]]:
     if given.awaited == "--set":
         return "field", _fields(value, given)
@@ -214,7 +217,9 @@ class _Arguments:
         ]
 
 
-def _operands(verb: Verb, given: _Arguments, value: str, models: Sequence[Model]) -> tuple[str, Sequence[str]]:
+def _operands(
+    verb: Verb, given: _Arguments, value: str, models: Callable[[], Sequence[Model]]
+) -> tuple[str, Sequence[str]]:
     place = min(len(given.operands), len(verb.operands) - 1)
     operand = verb.operands[place] if verb.operands else None
     full = operand is None or (operand.most is not None and len(given.operands) >= len(verb.operands))
@@ -222,7 +227,7 @@ def _operands(verb: Verb, given: _Arguments, value: str, models: Sequence[Model]
         return "", ()
     if operand.choices:
         return "server", _beginning(value, [operand.choices])
-    return ("model", list(_names(verb, given, value, models))) if operand.is_model else ("", ())
+    return ("model", list(_names(verb, given, value, models()))) if operand.is_model else ("", ())
 
 
 def _names(verb: Verb, given: _Arguments, value: str, models: Sequence[Model]) -> Iterator[str]:

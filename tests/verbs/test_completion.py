@@ -95,10 +95,10 @@ def test_help_takes_one_command() -> None:
 def test_a_verb_that_is_added_completes_by_its_declaration() -> None:
     extra = Verb("tune", "Tune.", lambda *_, **__: None, operands=(MODEL,))
     extended = Grammar(Front.TERMINAL, [*VERBS, extra])
-    assert offers(extended, [], "tu", MODELS) == Offers("command", ("tune",))
-    assert offers(extended, ["--json", "tune"], "Phi", MODELS) == Offers("model", ("Phi-2",))
-    assert offers(extended, ["tune"], "--", MODELS) == Offers("flag", ("--json", "--quiet", "--url", "--help"))
-    assert offers(extended, ["--url"], "", MODELS) == Offers()
+    assert offers(extended, [], "tu", lambda: MODELS) == Offers("command", ("tune",))
+    assert offers(extended, ["--json", "tune"], "Phi", lambda: MODELS) == Offers("model", ("Phi-2",))
+    assert offers(extended, ["tune"], "--", lambda: MODELS) == Offers("flag", ("--json", "--quiet", "--url", "--help"))
+    assert offers(extended, ["--url"], "", lambda: MODELS) == Offers()
 
 
 # Names

@@ -62,11 +62,7 @@ def _offered(words: Sequence[str], value: str) -> tuple[str, ...]:
     from pieces_nb.views.terminal import own_verbs
 
     grammar = Grammar(Front.TERMINAL, (*VERBS, *own_verbs.VERBS))
-    found = offers(grammar, words, value, ())
-    # Models are asked for only where one may stand.
-    if found.kind != "model":
-        return found.texts
-    return offers(grammar, words, value, _models(_url(words))).texts
+    return offers(grammar, words, value, lambda: _models(_url(words))).texts
 
 
 def _url(words: Sequence[str]) -> str | None:

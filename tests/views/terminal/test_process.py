@@ -61,6 +61,9 @@ class Terminal:
     def say(self, line: str) -> None:
         os.write(self._ours, f"{line}\n".encode())
 
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
+
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
 
