@@ -38,6 +38,7 @@ class Said(NamedTuple):
     data: Any
     table: Rows | None = None
     table_name: str = ""
+    as_it_is: bool = False  # for a program rather than for people: no line is folded
 
 
 class Downloading(NamedTuple):

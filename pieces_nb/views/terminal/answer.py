@@ -64,7 +64,9 @@ def _written(value: object, *, as_json: bool) -> int:
 def _lines(value: Rows | Said, width: int) -> list[str]:
     if isinstance(value, Rows):
         return [text_of(value, front=Front.TERMINAL, width=width)]
-    said = [_fold(worded(parts, Front.TERMINAL), width) for parts in value.lines]
+    said = [worded(parts, Front.TERMINAL) for parts in value.lines]
+    if not value.as_it_is:
+        said = [_fold(line, width) for line in said]
     return said + ([] if value.table is None else _lines(value.table, width))
 
 

@@ -124,4 +124,4 @@ def completion(_session: Session, shell: str) -> Said:
     if shell not in SCRIPTS:
         raise BadArguments(f"completion knows {', '.join(SCRIPTS)}, and not {reading.shown(shell)}.")
     script = SCRIPTS[shell]
-    return Said(tuple((line,) for line in script.splitlines()), {"shell": shell, "script": script})
+    return Said(tuple((line,) for line in script.splitlines()), {"shell": shell, "script": script}, as_it_is=True)
