@@ -288,7 +288,7 @@ class ModelClient:
         running, timing = self._registry.running(model.id), self.timing
         if running is not None and running.state.alive and model.flag("downloading") is False and not model.downloaded:
             # Either its flag lags or it is about to end; then it is begun again, not handed out dying.
-            within_s = timing.settle_s + timing.poll_soon_s
+            within_s = timing.start_grace_s + timing.settle_s
             if not outlives(running, lambda: self._snapshot(model.id), within_s=within_s, every_s=timing.poll_soon_s):
                 model = self._snapshot(model.id)
         return self._follow(model, "download", joined=model.downloading)

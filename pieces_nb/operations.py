@@ -180,10 +180,9 @@ class Operation(Generic[_T]):
         if failure is not None and not _timed_out(failure):
             raise failure
         raise WaitTimeout(
-            f"{command.title} was not {command.wanted} within {command.within_s:g} s (last seen: {self._last_words}); "
-            "the server may still be at it",
+            f"{command.title} was not {command.wanted} within {command.within_s:g} s; the server may still be at it",
             command.longer,
-            ".",
+            f". Last seen: {self._last_words}.",
         ) from failure
 
 

@@ -68,7 +68,7 @@ class Rows(NamedTuple):
     """A table. With `shows_index` its first column names the rows, as the fields of a snapshot do."""
 
     columns: tuple[Column, ...]
-    values: Sequence[tuple[Any, ...]]
+    body: Sequence[tuple[Any, ...]]
     caption: Parts
     when_empty: Parts = ()
     shows_index: bool = False

@@ -27,7 +27,11 @@ def printable(text: str, *, limit: int = 0) -> str:
 
 
 def format_bytes(size_bytes: float) -> str:
-    """Return a decimal size (1 kB is 1000 bytes), three digits at most: `26.2 MB`."""
+    """Return a decimal size (1 kB is 1000 bytes), three digits at most.
+
+    >>> format_bytes(26_214_400)
+    '26.2 MB'
+    """
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if abs(size) < 999.5 or unit == "TB":

@@ -152,6 +152,11 @@ class Download:
         return self._state.done
 
     @property
+    def server_url(self) -> str:
+        """The address of the server that it follows."""
+        return self._transport.url
+
+    @property
     def joined(self) -> bool:
         """Whether it ran already when this program began to follow it."""
         return self._joined
@@ -256,6 +261,10 @@ class Download:
 
         Raises `DownloadFailed`, `DownloadCanceled`; `WaitTimeout` and `StoppedWaiting` (■, Ctrl-C) leave it running.
         """
+        with _display().waiting([self]):
+            return self._wait(timeout)
+
+    def _wait(self, timeout: float | None) -> Model:
         try:
             deadline = None if timeout is None else self._clock() + timeout
             while not self._finished.wait(_WAIT_SLICE_S if deadline is None else self._slice(deadline)):
@@ -270,14 +279,15 @@ class Download:
     def _slice(self, deadline: float) -> float:
         return min(_WAIT_SLICE_S, max(0.0, deadline - self._clock()))
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, Model]:
         return self._wait_in_loop().__await__()
 
     async def _wait_in_loop(self) -> Model:
         future = asyncio.wrap_future(self._future)
-        # In slices: an event loop that sleeps to the end hears no interrupt before it.
-        while not future.done():
-            await asyncio.wait({future}, timeout=_WAIT_SLICE_S)
+        with _display().waiting([self]):
+            # In slices: an event loop that sleeps to the end hears no interrupt before it.
+            while not future.done():
+                await asyncio.wait({future}, timeout=_WAIT_SLICE_S)
         return self._outcome()
 
     def _outcome(self) -> Model:
@@ -632,20 +642,20 @@ class Downloads(Sequence[Download]):
         Raises `DownloadFailed` that names those which did not complete (`DownloadCanceled` if they were all canceled).
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        for download in self._downloads:
-            try:
-                download.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            except (DownloadFailed, DownloadCanceled):
-                continue
+        with _display().waiting(self):
+            for download in self._downloads:
+                with suppress(DownloadFailed, DownloadCanceled):
+                    download.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
         return self._outcome()
 
-    def __await__(self) -> Generator[Any, None, Any]:
+    def __await__(self) -> Generator[Any, None, list[Model]]:
         return self._wait_in_loop().__await__()
 
     async def _wait_in_loop(self) -> list[Model]:
-        for download in self._downloads:
-            with suppress(DownloadFailed, DownloadCanceled):
-                await download
+        with _display().waiting(self):
+            for download in self._downloads:
+                with suppress(DownloadFailed, DownloadCanceled):
+                    await download
         return self._outcome()
 
     def _outcome(self) -> list[Model]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -35,7 +36,7 @@ _DTYPES = {
 
 def frame_of(rows: Rows, *, front: Front = Front.PYTHON) -> pd.DataFrame:
     """Return rows as a plain DataFrame. An unknown number is NaN; the dtypes are the same without any rows."""
-    cells = list(zip(*rows.values, strict=True)) if rows.values else [()] * len(rows.columns)
+    cells = list(zip(*rows.body, strict=True)) if rows.body else [()] * len(rows.columns)
     series = [_series(column, found, front) for column, found in zip(rows.columns, cells, strict=True)]
     names = pd.Index([column.name for column in rows.columns], dtype="str" if rows.columns else "object")
     frame = pd.concat(series, axis=1) if series else pd.DataFrame()
@@ -169,7 +170,7 @@ def _values(series: pd.Series[Any]) -> list[Any]:
 
 
 def _is_missing(value: object) -> bool:
-    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value)
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
 
 
 # HTML ----------------------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from traitlets import Float, Unicode
 from pieces_nb.errors import PiecesError, StoppedWaiting
 from pieces_nb.text import Front, Part, worded
 from pieces_nb.verbs import completion
+from pieces_nb.views import cells
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,6 +49,7 @@ class NotebookFront:
         from pieces_nb.download.download import Downloads
         from pieces_nb.rows import Rows
         from pieces_nb.verbs.front import Downloading, Said
+        from pieces_nb.views import notebook
 
         match value:
             case Said(lines=lines, table=table):
@@ -61,6 +63,8 @@ class NotebookFront:
             case Downloading(downloads=downloads, waits=waits, timeout_s=timeout_s):
                 if waits:
                     self.wait(downloads, timeout_s=timeout_s)
+                else:
+                    notebook.follow(downloads)
                 return downloads[0] if len(downloads) == 1 else Downloads(downloads)
         return value
 
@@ -136,6 +140,7 @@ def load(shell: InteractiveShell) -> None:
     unload(shell)
     magics = PiecesModelMagics(shell)
     shell.register_magics(magics)
+    cells.watch()
     completion.install(shell, magics.known_models)
 
 

@@ -32,9 +32,9 @@ _BAR_CELLS = 30
 def text_of(rows: Rows, *, front: Front, width: int) -> str:
     """Return rows as lines of at most `width` cells, then what their caption says."""
     caption = folded(worded(rows.caption, front), width)
-    if not rows.values and rows.when_empty:
+    if not rows.body and rows.when_empty:
         return f"{folded(worded(rows.when_empty, front), width)}\n{caption}"
-    cells = zip(*rows.values, strict=True) if rows.values else ((),) * len(rows.columns)
+    cells = zip(*rows.body, strict=True) if rows.body else ((),) * len(rows.columns)
     columns = [text_column(column, list(found), front) for column, found in zip(rows.columns, cells, strict=True)]
     bars = [bar_text(bar, width) for bar in rows.bars]
     return "\n".join([*lines_of(columns, shows_index=rows.shows_index, width=width), *bars, caption])
@@ -144,7 +144,7 @@ def _cell(value: object, front: Front) -> str:
 def records_of(rows: Rows, front: Front) -> list[dict[str, Any]]:
     """Return one object a row, with the names of the columns; what is no number or no time is null."""
     names = [column.name for column in rows.columns]
-    return [dict(zip(names, (plain(value, front) for value in row), strict=True)) for row in rows.values]
+    return [dict(zip(names, (plain(value, front) for value in row), strict=True)) for row in rows.body]
 
 
 def plain(value: object, front: Front) -> Any:

@@ -197,7 +197,7 @@ def _ends(url: str, downloads: list[Download], sent: list[Message]) -> dict[str,
     control(url, "/benchmark/finish")
     for download in downloads:
         download.wait(_END_S)
-    shown = [message.at for message in sent if ": COMPLETED" in message.text and message.at >= finished]
+    shown = [message.at for message in sent if ": done" in message.text and message.at >= finished]
     true = sum(str(download.status) == "COMPLETED" and download.model.downloaded for download in downloads)
     return {"ended": true, "shown": len(shown), "last_shown_s": max(shown) - finished}
 

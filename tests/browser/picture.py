@@ -1,7 +1,8 @@
 """`python -m tests.browser.picture`: makes the pictures that the README and the notebooks show.
 
-`notebooks/panel.png` is the control panel with a loaded model and two downloads under way, `notebooks/download.png` a
-list of models and a cell that waits for a download. They are photographs of JupyterLab, not drawings.
+`notebooks/panel.png` is the panel with a loaded model, two downloads under way and a card, `panel-dark.png` the same in
+the dark, `notebooks/download.png` a list of models and a cell that waits for a download. They are photographs of
+JupyterLab, not drawings.
 """
 
 from __future__ import annotations
@@ -32,17 +33,18 @@ def panel(browser: Browser, lab: Lab, emulator: EmulatorProcess) -> None:
     notebook = _open(browser, lab, "panel.ipynb", [connect, "%pieces_model panel"])
     notebook.run_all()
     opened = PanelOnPage(notebook.output(1))
-    opened.choose("Llama 3.2 1B")
-    opened.click("Download")
-    opened.says(re.compile(r"Llama 3\.2 1B \(emulated\): COMPLETED"))
-    opened.click("Load")
+    opened.click("Download Llama 3.2 1B")
+    opened.says(re.compile(r"Llama 3\.2 1B \(emulated\): done"))
+    opened.click("Load Llama 3.2 1B")
     opened.says(re.compile(r"loaded in"))
     for name in ("Mistral 7B", "Phi-2"):
-        opened.choose(name)
-        opened.click("Download")
-        opened.row_cancel(f"{name} (emulated)").wait_for()
+        opened.click(f"Download {name}")
+        opened.row_says(name, re.compile("%"))
+    opened.click("⋯ Open the card of My Fine-Tune")
     until(lambda: _percentages(opened) >= 30, what="the bars stand well inside")
     notebook.cell(1).screenshot(path=NOTEBOOKS / "panel.png")
+    notebook.set_theme("JupyterLab Dark")
+    notebook.cell(1).screenshot(path=NOTEBOOKS / "panel-dark.png")
 
 
 def _percentages(opened: PanelOnPage) -> float:

@@ -26,7 +26,7 @@ def test_usage_is_memory_first_and_the_biggest_first() -> None:
         model("d", size=9, downloading=True),
     ]
     found = rows.usage(models, MACHINE, server="here")
-    assert [(name, resource, size and round(size * 1e9)) for name, resource, size, _ in found.values] == [
+    assert [(name, resource, size and round(size * 1e9)) for name, resource, size, _ in found.body] == [
         ("c", "memory", 30),
         ("a", "memory", 10),
         ("b", "memory", None),
@@ -39,7 +39,7 @@ def test_usage_is_memory_first_and_the_biggest_first() -> None:
 
 def test_usage_of_a_server_elsewhere_does_not_tell_this_machines_free_space() -> None:
     found = rows.usage([], ELSEWHERE, server="here")
-    assert (found.values, found.caption) == ([], ("memory: 0 B in models · disk: 0 B in models · here",))
+    assert (found.body, found.caption) == ([], ("memory: 0 B in models · disk: 0 B in models · here",))
     assert [bar.free for bar in found.bars] == [None, None]
 
 

@@ -100,7 +100,7 @@ def _followed(session: Session, front_end: TerminalFront, asked: Downloading) ->
 
 def outcome_of(downloads: Sequence[Download], failure: PiecesError | StoppedWaiting | None) -> Outcome:
     """Return a line and an object for each; of a single one that failed, its error says it all."""
-    from pieces_nb.views.notebook import record
+    from pieces_nb.views.words import record
 
     alone_and_failed = failure is not None and len(downloads) == 1
     lines = () if alone_and_failed else tuple(record(download) for download in downloads)
@@ -126,7 +126,7 @@ def _in_this_process(
     failure: PiecesError | StoppedWaiting, downloads: Sequence[Download]
 ) -> PiecesError | StoppedWaiting:
     """Say what is true of an emulator in this process: nothing of it goes on."""
-    from pieces_nb.views.notebook import record
+    from pieces_nb.views.words import record
 
     if not isinstance(failure, StoppedWaiting | WaitTimeout):
         return failure

@@ -31,22 +31,18 @@ class TerminalFront:
         self._plain_every_s = plain_every_s
 
     def wait(self, downloads: Sequence[Download], *, timeout_s: float | None) -> None:
-        from pieces_nb.download.download import Downloads
-        from pieces_nb.views import notebook
+        from pieces_nb.views.terminal import bars
 
         if output.has_bars() and not self._quiet:
-            notebook.wait_shown(downloads, timeout_s=timeout_s)
+            bars.wait_shown(downloads, timeout_s=timeout_s)
             return
         with self._plain_lines(downloads):
-            if len(downloads) == 1:
-                downloads[0].wait(timeout_s)
-            else:
-                Downloads(downloads).wait(timeout_s)
+            bars.outcome(downloads, timeout_s=timeout_s)
 
     @contextmanager
     def _plain_lines(self, downloads: Sequence[Download]) -> Iterator[None]:
         """Say how far they are at the start, every half a minute and at the end: logs have no bars."""
-        from pieces_nb.views.notebook import record
+        from pieces_nb.views.words import record
 
         if self._quiet or self._for_scripts:
             yield

@@ -35,8 +35,8 @@ verb = partial(declared, VERBS, only_in=Front.TERMINAL)
 )
 def trace(session: Session, file: str, model: str, *, timeout: float | None) -> Outcome:
     from pieces_nb import trace
-    from pieces_nb.views.notebook import record
     from pieces_nb.views.terminal.answer import outcome_of
+    from pieces_nb.views.words import record
 
     seen: list[Download] = []
 

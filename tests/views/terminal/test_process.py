@@ -300,8 +300,8 @@ def test_a_bar_on_a_terminal_and_one_line_after_it(emulator: Emulator) -> None:
     assert "█" in terminal.text
     assert "of 2 ended" in terminal.text
     assert [line.partition(" · ")[0] for line in last_screen(terminal.text)[-2:]] == [
-        "Phi-2: COMPLETED",
-        "Mistral 7B: COMPLETED",
+        "Phi-2: done",
+        "Mistral 7B: done",
     ]
 
 
@@ -326,8 +326,8 @@ def test_without_a_terminal_plain_lines_at_the_start_and_at_the_end() -> None:
     assert "█" not in seen.err
     first, *_, last = seen.err.splitlines()
     assert first.startswith("pieces-nb: Phi-2: ")
-    assert last.startswith("pieces-nb: Phi-2: COMPLETED")
-    assert seen.out.startswith("Phi-2: COMPLETED")
+    assert last.startswith("pieces-nb: Phi-2: done · ")
+    assert seen.out.startswith("Phi-2: done · ")
 
 
 @pytest.mark.usefixtures("emulator")
@@ -335,7 +335,7 @@ def test_quiet_says_nothing_on_the_way() -> None:
     seen = finish(start("download", "phi-2", "--quiet"))
 
     assert (seen.code, seen.err) == (0, "")
-    assert seen.out.startswith("Phi-2: COMPLETED")
+    assert seen.out.startswith("Phi-2: done · ")
 
 
 def test_a_person_at_a_terminal_is_asked(emulator: Emulator) -> None:
@@ -385,8 +385,8 @@ def test_in_ipython_the_bar_moves_and_one_line_stays(
         shown = terminal.read_until("In [3]:")
 
     assert shown.count("█") > 2
-    assert [line for line in last_screen(shown) if "COMPLETED" in line] == [
-        next(line for line in last_screen(shown) if line.startswith("Out[2]: Phi-2: COMPLETED · 20.0 kB · "))
+    assert [line for line in last_screen(shown) if ": done" in line] == [
+        next(line for line in last_screen(shown) if line.startswith("Out[2]: Phi-2: done · 20.0 kB · "))
     ]
 
 

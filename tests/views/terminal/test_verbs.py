@@ -146,7 +146,7 @@ def test_download_leaves_one_line(call: Call) -> None:
     seen = call("download", "phi-2")
 
     assert seen.code == 0
-    assert seen.out.startswith("Phi-2: COMPLETED · 20.0 kB · ")
+    assert seen.out.startswith("Phi-2: done · 20.0 kB · ")
     assert len(seen.out.splitlines()) == 1
 
 
@@ -165,10 +165,9 @@ def test_one_of_several_that_fails_fails_the_call_and_the_other_is_told(emulator
     seen = call("download", "phi-2", "mistral")
 
     assert seen.code == 1
-    assert seen.err.splitlines()[-1].startswith(
-        "pieces-nb: 1 of 2 downloads did not complete. Phi-2: the download FAILED"
-    )
-    assert "Mistral 7B: COMPLETED" in seen.out
+    last = seen.err.splitlines()[-1]
+    assert last.startswith("pieces-nb: 1 of 2 downloads did not complete. Phi-2: the download FAILED")
+    assert "Mistral 7B: done" in seen.out
 
 
 def test_a_refused_download_fails_with_the_servers_words(emulator: Emulator, call: Call) -> None:
