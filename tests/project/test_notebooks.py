@@ -17,7 +17,7 @@ from pieces_nb.verbs.actions import grammar_for
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-# Cells whose outputs strict nbval cannot compare, by notebook: each starts a live bar or a panel, and the cell after it checks.
+# Cells whose outputs strict nbval cannot compare, by notebook: each starts a bar or a panel, and the next one checks.
 IGNORED_OUTPUTS: dict[str, int] = {"control_panel.ipynb": 1}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 MACHINES = re.compile(r"/home/|/root/|/Users/|/tmp/|/var/|/work/|/usr/|[A-Z]:\\\\|\\\\Users\\\\|site-packages")
