@@ -6,6 +6,7 @@ is heard. What stays in the saved notebook is text: at the end the widgets go fr
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -38,6 +39,7 @@ from pieces_nb.views.words import (
     figures_of,
     name_of,
     outage_words,
+    progress_words,
     record,
     total_percentage,
     total_words,
@@ -62,6 +64,7 @@ log = logging.getLogger(__name__)
 
 DEAF_HINT = "■ stops waiting, and Cancel is there then; %pieces_model cancel NAME stops the download"
 HEARD_HINT = "Cancel stops the download; ■ only stops waiting"
+_FEW = 3
 _LOOK_S = 0.05  # how often to look whether clicks are heard by now
 _LOOK_FOR_S = 5.0
 
@@ -98,7 +101,9 @@ class Row:
         self._away_since: datetime | None = None
         self._away_until: datetime | None = None
         # The words wrap within their own width, so that they never move the button.
-        self._html = ipywidgets.HTML(value=self._written(), layout={"flex": "1 1 auto", "min_width": "0"})
+        self._html = ipywidgets.HTML(
+            value=self._written(), placeholder=self._told(), layout={"flex": "1 1 auto", "min_width": "0"}
+        )
         self._button: Any = None
         self._canceling = False
         self.box = ipywidgets.HBox([self._html], layout={"align_items": "center"})
@@ -114,9 +119,19 @@ class Row:
         if rows > 1 and not download.done and now - self._shown_at < INTERVAL_S * (rows - 0.5):
             return
         self._shown_at = now
-        self._html.value = self._written()
+        with self._html.hold_sync():  # both in one message
+            self._html.value = self._written()
+            self._html.placeholder = self._told()
         if download.done:
             self.drop_button()
+
+    def _told(self) -> str:
+        """The row for programs, as JSON; '' once it has ended. A page shows no placeholder of an HTML widget."""
+        if self.download.done:
+            return ""
+        download = self.download
+        told = {"name": name_of(download), "percentage": download.percentage, "words": progress_words(download)}
+        return json.dumps(told)
 
     def _written(self) -> str:
         download = self.download
@@ -235,6 +250,8 @@ class LiveBlock:
         self._rows = [Row(download, button=self._has_buttons) for download in self.downloads]
         self._total = ipywidgets.HTML() if len(self.downloads) > 1 else None
         self._total_at = float("-inf")
+        # Of few, the sum keeps step with its rows; of many, the budget of updates is the rows'.
+        self._total_every_s = INTERVAL_S if len(self.downloads) <= _FEW else TOTAL_INTERVAL_S
         extra = [widget for widget in (self._total, self._hint) if widget is not None]
         self.box = ipywidgets.VBox([*(row.box for row in self._rows), *extra])
         self._output = LiveOutput(self.box, self._standing)
@@ -282,7 +299,7 @@ class LiveBlock:
         if self._total is not None:
             with self._lock:
                 now = time.monotonic()
-                if download.done or now - self._total_at >= TOTAL_INTERVAL_S:
+                if download.done or now - self._total_at >= self._total_every_s:
                     self._total_at = now
                     self._total.value = self._total_html()
         if all(download.done for download in self.downloads):
