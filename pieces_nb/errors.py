@@ -94,7 +94,8 @@ class PiecesError(_ShortTraceback, Exception):
 class PiecesUnreachable(PiecesError, ConnectionError):
     """Nothing answered at `url` (in time).
 
-    `timed_out`: something took the call and stayed silent; `connected`: the call may have arrived.
+    `timed_out`: something took the call and stayed silent; `connected`: the call may have arrived; `posted`: it was a
+    POST, which is never made twice.
     """
 
     def __init__(self, *parts: str | Step, url: str = "", timed_out: bool = False, connected: bool = False) -> None:
@@ -102,6 +103,7 @@ class PiecesUnreachable(PiecesError, ConnectionError):
         self.url = url
         self.timed_out = timed_out
         self.connected = connected or timed_out
+        self.posted = False
 
 
 class PiecesServerError(PiecesError):

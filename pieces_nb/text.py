@@ -75,6 +75,7 @@ class Step(NamedTuple):
 
     line: str  # what stands behind `%pieces_model` or `pieces-nb`
     python: str
+    terminal: str = ""  # what a terminal types, where it is not the same line
 
     def worded(self, front: Front) -> str:
         """Return the step as `front` says it, in backticks."""
@@ -82,7 +83,7 @@ class Step(NamedTuple):
             case Front.NOTEBOOK:
                 return f"`%pieces_model {self.line}`"
             case Front.TERMINAL:
-                return f"`pieces-nb {self.line}`"
+                return f"`pieces-nb {self.terminal or self.line}`"
         return f"`{self.python}`"
 
 

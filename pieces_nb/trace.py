@@ -36,7 +36,8 @@ from pieces_nb.model.models import Model
 from pieces_nb.text import printable
 from pieces_nb.wire.addresses import host_of, is_loopback, quoted_id
 from pieces_nb.wire.connection import EMULATOR, Connection, address_from_environment
-from pieces_nb.wire.http import Answer, ProgressSocket, SocketEnded, Transport
+from pieces_nb.wire.http import Answer, Transport
+from pieces_nb.wire.websocket import ProgressSocket, SocketEnded
 
 FORMAT = 1
 MOST_BYTES = 10_000_000

@@ -40,7 +40,8 @@ from pieces_nb.errors import (
 from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
 from pieces_nb.text import format_percentage, printable
 from pieces_nb.wire import endpoints
-from pieces_nb.wire.http import ProgressSocket, SocketEnded, Transport
+from pieces_nb.wire.http import Transport
+from pieces_nb.wire.websocket import ProgressSocket, SocketEnded
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,6 @@ It imports nothing of the client's, so that no mistake is shared. `Emulator` is 
 
 from pieces_nb.emulator.errors import EmulatorError
 from pieces_nb.emulator.server import Emulator, shared
-from pieces_nb.emulator.settings import DEFAULT_RATE_BYTES_PER_S, Faults, Switches
+from pieces_nb.emulator.settings import DEFAULT_RATE_BYTES_PER_S, ENGINE, Faults, Switches
 
-__all__ = ["DEFAULT_RATE_BYTES_PER_S", "Emulator", "EmulatorError", "Faults", "Switches", "shared"]
+__all__ = ["DEFAULT_RATE_BYTES_PER_S", "ENGINE", "Emulator", "EmulatorError", "Faults", "Switches", "shared"]

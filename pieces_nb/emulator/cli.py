@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import dataclasses
 import math
+import queue
 import signal
 import sys
 import threading
@@ -46,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(namespace: argparse.Namespace) -> int:
-    """Serve until SIGTERM (0) or Ctrl-C (130); 1 if it cannot start."""
+    """Serve until SIGTERM or SIGHUP (0) or Ctrl-C (130); 1 if it cannot start."""
     try:
         return serve(namespace)
     except EmulatorError as error:
@@ -56,7 +57,7 @@ def run(namespace: argparse.Namespace) -> int:
 
 def serve(namespace: argparse.Namespace) -> int:
     """Do the same, but raise EmulatorError."""
-    stop = threading.Event()
+    stop: queue.SimpleQueue[None] = queue.SimpleQueue()  # An Event's set() may block in a signal handler.
     emulator = Emulator(
         home=namespace.home,
         port=namespace.port,
@@ -66,15 +67,21 @@ def serve(namespace: argparse.Namespace) -> int:
         recording=replay.read(namespace.replay).faster(namespace.replay_speed) if namespace.replay else None,
     )
     try:
-        with _on_sigterm(stop.set), emulator:
+        with _on_signals(lambda: stop.put(None)), emulator:
             print(f"Emulator listening on {emulator.url}", flush=True)
-            # In slices: on Windows a wait without an end does not hear Ctrl-C.
-            while not stop.wait(_WAIT_S):
-                if not emulator.running:
-                    raise EmulatorError("The emulator has stopped by itself.")
+            _wait(stop, emulator)
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _wait(stop: queue.SimpleQueue[None], emulator: Emulator) -> None:
+    # In slices: on Windows a wait without an end does not hear Ctrl-C.
+    while True:
+        with contextlib.suppress(queue.Empty):
+            return stop.get(timeout=_WAIT_S)
+        if not emulator.running:
+            raise EmulatorError("The emulator has stopped by itself.")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -85,15 +92,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def _on_sigterm(act: Callable[[], None]) -> Iterator[None]:
+def _on_signals(act: Callable[[], None]) -> Iterator[None]:
+    """Act on SIGTERM and on SIGHUP, unless that is ignored as under nohup."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Only the main thread may say what signals do.
         return
-    before = signal.signal(signal.SIGTERM, lambda *_: act())
-    try:
+    with contextlib.ExitStack() as undo:
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)
+            if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+                before = signal.signal(number, lambda *_: act())
+                undo.callback(signal.signal, number, before)
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _port(word: str) -> int:

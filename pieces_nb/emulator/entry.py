@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import mmap
 import time
 from typing import Any
 
 from pieces_nb.emulator.catalogue import Seed
 from pieces_nb.emulator.progress import Channel
-from pieces_nb.emulator.settings import Settings
+from pieces_nb.emulator.settings import Settings, Switches
 
 
 class Entry:
@@ -21,8 +22,10 @@ class Entry:
         self.sha256 = seed.sha256
         self.channel = Channel(settings)
         self.downloaded = False
+        self.downloaded_at = -math.inf  # on the monotonic clock; what is there at the start has always been there
         self.memory: mmap.mmap | None = None
         self.task: asyncio.Task[None] | None = None
+        self.begun = asyncio.Event()  # the transfer of the last download call has started
         self.ended_before = False
         self.moving = asyncio.Lock()  # Guards memory and file: load, unload and deleting the file, one at a time.
         self._moves: list[tuple[float, bool]] = []
@@ -46,12 +49,25 @@ class Entry:
         """Note the truth, which a snapshot may tell later."""
         self._moves = [*self._moves[-7:], (time.monotonic(), value)]
 
-    def view(self, lag_s: float) -> dict[str, Any]:
+    def mark_downloaded(self) -> None:
+        """Note that the file has come."""
+        self.downloaded = True
+        self.downloaded_at = time.monotonic()
+
+    def view(self, switches: Switches) -> dict[str, Any]:
         """Return the Model as the wire has it."""
-        until = time.monotonic() - lag_s
-        downloading = next((value for at, value in reversed(self._moves) if at <= until), False)
-        calculated = {"downloaded": self.downloaded, "downloading": downloading, "loaded": self.memory is not None}
-        return self.wire | calculated
+        now = time.monotonic()
+        until = now - switches.downloading_lag_s
+        view = self.wire | {
+            "downloaded": self.downloaded and self.downloaded_at <= now - switches.downloaded_lag_s,
+            "downloading": next((value for at, value in reversed(self._moves) if at <= until), False),
+            "loaded": self.memory is not None,
+        }
+        if switches.downloaded_missing:
+            del view["downloaded"]
+        if switches.downloading_missing:
+            del view["downloading"]
+        return view
 
     def free(self) -> None:
         """Give the memory back."""

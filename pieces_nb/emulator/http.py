@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import urllib.parse
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,7 @@ from tornado.web import Application, HTTPError, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 from pieces_nb.emulator.errors import Refused
+from pieces_nb.emulator.progress import Audience
 from pieces_nb.emulator.service import Service
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -24,6 +26,7 @@ MAX_BODY_BYTES = 1024 * 1024
 MAX_READ_BYTES = 8 * MAX_BODY_BYTES
 MAX_MESSAGE_BYTES = 64 * 1024
 _MAX_DEPTH = 64
+_NOTHING = "There is nothing at this path."
 _SERVER = "pieces-nb-emulator"
 _log = logging.getLogger("pieces_nb.emulator")
 
@@ -52,12 +55,14 @@ class Route(NamedTuple):
     path: re.Pattern[str]
     call: Callable[..., Awaitable[Any]]
     takes_body: bool = False
+    body_may_be_empty: bool = False
 
 
 def routes(service: Service) -> list[Route]:
     """Return the table of calls. Ids are matched in the raw path, so that an encoded slash is part of an id."""
     return [
         Route("GET", re.compile(r"/\.well-known/health"), service.health),
+        Route("HEAD", re.compile(r"/\.well-known/health"), service.health),
         Route("GET", re.compile(r"/\.well-known/version"), service.version),
         Route("GET", re.compile(r"/models"), service.models),
         Route("POST", re.compile(r"/models/create"), service.create, True),
@@ -71,6 +76,11 @@ def routes(service: Service) -> list[Route]:
         Route("POST", re.compile(r"/model/([^/]+)/load"), service.load),
         Route("POST", re.compile(r"/model/([^/]+)/unload"), service.unload),
         Route("POST", re.compile(r"/model/([^/]+)/scores/increment"), service.score),
+        Route("POST", re.compile(r"/connect"), service.connect, True),
+        Route("GET", re.compile(r"/ollama/status"), service.engine.status),
+        Route("POST", re.compile(r"/ollama/(install|update)"), service.engine.start, True, True),
+        Route("GET", re.compile(r"/ollama/(install|update)/([^/]+)"), service.engine.deployment),
+        Route("POST", re.compile(r"/ollama/(install|update)/([^/]+)/cancel"), service.engine.cancel),
     ]
 
 
@@ -80,9 +90,14 @@ def decode(segment: str) -> str:
 
 
 def parse(body: bytes) -> object:
-    """Return the JSON of a body, or raise Refused: 400 for what is no JSON, 422 for what is nested too deep."""
+    """Return the JSON of a body.
+
+    Raises Refused: 400 for what is not JSON, 422 for numbers too large and for what is nested too deep.
+    """
     try:
-        value: object = json.loads(body.decode("utf-8"), parse_constant=_no_constant)
+        value: object = json.loads(
+            body.decode("utf-8"), parse_constant=_no_constant, parse_float=_float, parse_int=_whole
+        )
     except (ValueError, RecursionError):
         raise Refused(400, "The body is not JSON.") from None
     level: list[object] = [value]
@@ -95,6 +110,21 @@ def parse(body: bytes) -> object:
 
 def _no_constant(word: str) -> None:
     raise ValueError(word)
+
+
+def _float(word: str) -> float:
+    value = float(word)
+    if not math.isfinite(value):
+        raise Refused(422, "The body holds a number that is too large.")
+    return value
+
+
+def _whole(word: str) -> int:
+    # What programs in other languages read as a whole number, too.
+    value = int(word)
+    if not -(2**63) <= value < 2**63:
+        raise Refused(422, "The body holds a number that is too large.")
+    return value
 
 
 def _children(item: object) -> list[object]:
@@ -170,19 +200,21 @@ class CallHandler(_TextErrors):
         allowed = []
         for route in self.desk.routes:
             match = route.path.fullmatch(path)
-            if match and route.method == self.request.method:
+            if match and route.method == self.request.method and self.desk.service.serves(path):
                 return route, [decode(raw) for raw in match.groups()]
             if match:
                 allowed.append(route.method)
-        if not allowed:
-            raise Refused(404, "There is nothing at this path.")
+        if not allowed or not self.desk.service.serves(path):
+            raise Refused(404, _NOTHING)
         self.set_header("Allow", ", ".join(sorted(set(allowed))))
         raise Refused(405, f"This path answers only {' and '.join(sorted(set(allowed)))}.")
 
     async def _answer(self) -> None:
         arguments: list[object] = [*self.ids]
         if self.route.takes_body:
-            arguments.append(parse(self.request.body))
+            arguments.append(
+                parse(self.request.body) if self.request.body or not self.route.body_may_be_empty else None
+            )
         answer = await self.route.call(*arguments)
         if answer is None:
             self.set_status(204)
@@ -192,10 +224,14 @@ class CallHandler(_TextErrors):
             self.finish(answer)
         else:
             self.set_header("Content-Type", "application/json; charset=utf-8")
-            self.finish(json.dumps(answer))
+            self.finish(json.dumps(answer, allow_nan=False))
 
     async def get(self) -> None:
         """Answer a call."""
+        await self._answer()
+
+    async def head(self) -> None:
+        """Answer a call without its body."""
         await self._answer()
 
     async def post(self) -> None:
@@ -211,6 +247,8 @@ class Socket(_TextErrors, WebSocketHandler):
     def prepare(self) -> None:
         try:
             self.desk.door.check(self.request)
+            if not self.desk.service.serves(self.request.path):
+                raise Refused(404, _NOTHING)
             if self.request.method != "GET":
                 self.set_header("Allow", "GET")
                 raise Refused(405, "This path answers only GET, as a WebSocket.")
@@ -248,13 +286,20 @@ class Socket(_TextErrors, WebSocketHandler):
             self.ws_connection.stream.close()
 
 
-class ProgressSocket(Socket):
-    """The progress of one model."""
+class AudienceSocket(Socket):
+    """A WebSocket of an audience."""
+
+    def audience(self) -> Audience:
+        """Return whom it listens to."""
+        raise NotImplementedError
+
+    def refusal(self) -> str | None:
+        """Return how it refuses to open, if it does."""
+        return None
 
     def meet(self) -> None:
-        model_id = decode(self.request.path.split("/")[2])
-        self.entry = self.desk.service.entry(model_id)
-        refused = self.desk.service.socket_refused(model_id)
+        self.listens_to = self.audience()
+        refused = self.refusal()
         if refused == "404":
             raise Refused(404, "Not found: not upgraded.")
         if refused == "close":
@@ -262,23 +307,41 @@ class ProgressSocket(Socket):
 
     def open(self, *_: str, **__: str) -> None:
         self.desk.sockets.add(self)
-        self.entry.channel.connect(self)
+        self.listens_to.connect(self)
 
     def on_close(self) -> None:
         self.desk.sockets.discard(self)
-        self.entry.channel.disconnect(self)
+        self.listens_to.disconnect(self)
 
 
-class IdentifiersSocket(Socket):
+class ProgressSocket(AudienceSocket):
+    """The progress of one model."""
+
+    def audience(self) -> Audience:
+        return self.desk.service.entry(self._model_id()).channel
+
+    def refusal(self) -> str | None:
+        return self.desk.service.socket_refused(self._model_id())
+
+    def _model_id(self) -> str:
+        return decode(self.request.path.split("/")[2])
+
+
+class IdentifiersSocket(AudienceSocket):
     """The ids of models that change."""
 
-    def open(self, *_: str, **__: str) -> None:
-        self.desk.sockets.add(self)
-        self.desk.service.listen(self)
+    def audience(self) -> Audience:
+        return self.desk.service.identifiers
 
-    def on_close(self) -> None:
-        self.desk.sockets.discard(self)
-        self.desk.service.unlisten(self)
+
+class EngineSocket(AudienceSocket):
+    """The status of the engine."""
+
+    def audience(self) -> Audience:
+        return self.desk.service.engine
+
+    def refusal(self) -> str | None:
+        return self.desk.service.engine.socket_refused()
 
 
 def _log_request(handler: RequestHandler) -> None:
@@ -293,6 +356,7 @@ def application(service: Service, *, port: int) -> tuple[Application, set[Socket
     table: list[Any] = [
         (r"/model/[^/]+/download/progress", ProgressSocket, arguments),
         (r"/models/stream/identifiers", IdentifiersSocket, arguments),
+        (r"/ollama/status/stream", EngineSocket, arguments),
         (r".*", CallHandler, arguments),
     ]
     return Application(

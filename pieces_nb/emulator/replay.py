@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pieces_nb.emulator import fields
 from pieces_nb.emulator.catalogue import Seed
 from pieces_nb.emulator.content import Content
 from pieces_nb.emulator.entry import Entry
@@ -183,7 +184,7 @@ class _Reader:
         if not isinstance(status, int) or isinstance(status, bool) or not 0 <= status <= 599:
             raise _Wrong("its status is no HTTP status")
         self._answer = Answer(at, status, body if isinstance(body, str) else "")
-        if isinstance(body, dict) and body.get("id") == self._model_id and status < 300:
+        if isinstance(body, dict) and body.get("id") == self._model_id and status < 300 and fields.is_json(body):
             self._snapshots.append(Snapshot(at, body))
 
     def _take_snapshot(self, line: dict[str, Any], at: float) -> None:
@@ -192,6 +193,8 @@ class _Reader:
             return
         if not isinstance(model, dict):
             raise _Wrong("its model is no object")
+        if not fields.is_json(model):
+            raise _Wrong("its model cannot be sent as JSON")
         self._snapshots.append(Snapshot(at, model | {"id": self._model_id}))
 
     def _take_socket(self, line: dict[str, Any], at: float) -> None:
@@ -281,6 +284,8 @@ def _frame_text(line: dict[str, Any]) -> str:
         return text
     if "data" not in line:
         raise _Wrong("its frame is empty")
+    if not fields.is_json(line["data"]):
+        raise _Wrong("its frame cannot be sent as JSON")
     return json.dumps(line["data"])
 
 
@@ -333,6 +338,7 @@ class ReplayService(Service):
         self._began = asyncio.get_running_loop().time()
         entry.channel.forget()
         entry.mark_downloading(True)
+        entry.begun.set()
         self._tell(entry)
 
     async def _run(self, entry: Entry, start_late_s: float) -> None:
@@ -355,7 +361,7 @@ class ReplayService(Service):
         entry.wire = self._recording.snapshots[-1].model
         entry.downloaded = entry.wire.get("downloaded") is True
         if entry.downloaded:  # an empty file, which can be loaded and deleted
-            self._home.file(entry.model_id).touch()
+            self._home.models.file(entry.model_id).touch()
         self._ended(entry)
 
     def _events(self) -> Iterator[Frame | Break]:

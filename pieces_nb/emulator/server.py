@@ -10,6 +10,7 @@ import atexit
 import contextlib
 import errno
 import os
+import selectors
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from pieces_nb.emulator import process
 from pieces_nb.emulator.catalogue import Seed, built_in, from_dicts
 from pieces_nb.emulator.errors import EmulatorError, Refused
 from pieces_nb.emulator.home import Home
@@ -69,6 +71,8 @@ class Emulator:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._stop: asyncio.Event | None = None
         self._home: Home | None = None
+        self._listening: socket.socket | None = None
+        self._selector: selectors.BaseSelector | None = None
         self._port = 0
         self._pid = 0
 
@@ -135,7 +139,9 @@ class Emulator:
         seeds = built_in() if self._models is None else from_dicts(self._models)
         ready = _Ready()
         with contextlib.ExitStack() as undo:
-            listening = undo.enter_context(_bind(self._wanted_port))
+            process.add(self)
+            undo.callback(process.discard, self)
+            self._listening = listening = undo.enter_context(_bind(self._wanted_port))
             self._home = Home(self._wanted_home)
             undo.callback(self._home.close)
             self._port = listening.getsockname()[1]
@@ -158,6 +164,24 @@ class Emulator:
             self._end_thread(None)
             if self._home is not None:
                 self._home.close()
+            process.discard(self)
+
+    def remove_temporary_home(self) -> None:
+        """Remove the folder of a process that is about to end by a signal; nothing else is in order then."""
+        if self._home is not None and self._pid == os.getpid():
+            self._home.remove_temporary()
+
+    def let_go(self) -> None:
+        """Give up, in the child of a fork, what it shares with its parent: the lock, the port and the connections."""
+        self._state = threading.RLock()  # Another thread of the parent may have held it.
+        shared = [] if self._home is None else [self._home.lock_fd()]
+        if self._listening is not None:
+            shared.append(self._listening.fileno())
+        if self._selector is not None and self._selector.get_map():
+            # The selector's own descriptor first: what happens to the others must not reach the parent through it.
+            own = [self._selector.fileno()] if hasattr(self._selector, "fileno") else []
+            shared = [*own, *(key.fd for key in self._selector.get_map().values()), *shared]
+        process.replace_by_nothing(shared)
 
     def _end_thread(self, starting: _Ready | None) -> None:
         if starting is not None:
@@ -180,12 +204,16 @@ class Emulator:
     def _run(self, seeds: list[Seed], listening: socket.socket, home: Home, ready: _Ready) -> None:
         # tornado needs a selector loop; Windows' default is another one.
         try:
-            with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
+            with asyncio.Runner(loop_factory=self._new_loop) as runner:
                 runner.run(self._serve(seeds, listening, home, ready))
         except BaseException as exc:  # noqa: BLE001  # The top of a thread; start() raises it again.
             ready.error = exc
         finally:
             ready.event.set()
+
+    def _new_loop(self) -> asyncio.AbstractEventLoop:
+        self._selector = selectors.DefaultSelector()
+        return asyncio.SelectorEventLoop(self._selector)
 
     async def _serve(self, seeds: list[Seed], listening: socket.socket, home: Home, ready: _Ready) -> None:
         from tornado.httpserver import HTTPServer
@@ -279,7 +307,7 @@ _sharing = threading.Lock()  # Guards _shared: only one emulator is started for 
 
 
 def shared() -> Emulator:
-    """Return this process's emulator, started by the first call; a new one if that was closed."""
+    """Return this process's emulator, started by the first call; a new one if that was closed, or after a fork."""
     global _shared
     with _sharing:
         if _shared is None or not _shared.running:

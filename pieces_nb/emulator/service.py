@@ -6,30 +6,31 @@ Everything runs on the emulator's loop; what blocks runs in its small pool of th
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import datetime as dt
 import itertools
+import json
 import mmap
 import uuid
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from concurrent.futures import Executor
 from typing import Any
 
 from pieces_nb.emulator import fields
-from pieces_nb.emulator.catalogue import CUSTOM_BYTES, Seed, complete
+from pieces_nb.emulator.catalogue import CUSTOM_BYTES, SCHEMA, Seed, complete
 from pieces_nb.emulator.content import Content
+from pieces_nb.emulator.engine import Engine
 from pieces_nb.emulator.entry import Entry
 from pieces_nb.emulator.errors import Refused, TransferFailed
 from pieces_nb.emulator.home import Home
 from pieces_nb.emulator.memory import read_into_memory
-from pieces_nb.emulator.progress import Sink
+from pieces_nb.emulator.progress import Audience
 from pieces_nb.emulator.settings import Faults, Settings
 from pieces_nb.emulator.transfer import Transfer, os_error_text
 
-VERSION = "12.3.0+emulator"
+VERSION = "12.3.0-emulator"
 _NO_SPACE = "No space left on device"
-
-
 _CREATED = uuid.UUID("2b1f4c0e-93d5-5a44-8f57-0c6f1d6a7e11")  # the namespace of created models
 
 
@@ -42,15 +43,18 @@ class Service:
         self._executor = executor
         state = home.read_state()
         self.instance = fields.text(state.get("instance")) or str(uuid.uuid4())
-        self._stored: dict[str, dict[str, Any]] = {
-            item["model"]["id"]: item for item in fields.items(state, "custom") if fields.is_stored_model(item)
-        }
+        self._stored = fields.stored_models(fields.items(state, "custom"))
         self._deleted: set[str] = {item for item in fields.items(state, "deleted") if isinstance(item, str)}
-        self._listeners: set[Sink] = set()
+        self.engine = Engine(state.get("engine"), home=home, settings=settings, executor=executor, save=self._save)
+        self.identifiers = Audience()
         self._entries: dict[str, Entry] = {}
+        self._works: set[asyncio.Task[None]] = set()  # of calls that have been answered
         stored = [Seed(item["model"], Content(key, item["size"])) for key, item in self._stored.items()]
         for seed in (*seeds, *stored):
             self._add_at_start(seed)
+        for model_id in self._deleted:
+            with contextlib.suppress(OSError):
+                home.models.remove(model_id)
         self._save()
 
     def _add_at_start(self, seed: Seed) -> None:
@@ -61,18 +65,24 @@ class Service:
             self._entries[entry.model_id].wire = seed.wire
             return
         size_bytes = seed.content.size_bytes
-        path = self._home.file(entry.model_id)
-        if seed.downloaded and not self._home.holds(entry.model_id, size_bytes):
-            with self._home.part(entry.model_id).open("wb") as file:
+        files = self._home.models
+        path = files.file(entry.model_id)
+        if seed.downloaded and not files.holds(entry.model_id, size_bytes):
+            with files.part(entry.model_id).open("wb") as file:
                 file.writelines(seed.content.read(0, size_bytes))
-            self._home.part(entry.model_id).replace(path)
-        entry.downloaded = not entry.wire.get("cloud") and self._home.holds(entry.model_id, size_bytes)
+            files.part(entry.model_id).replace(path)
+        entry.downloaded = not entry.wire.get("cloud") and files.holds(entry.model_id, size_bytes)
         if seed.loaded:
             entry.memory = read_into_memory(path)
         self._entries[entry.model_id] = entry
 
     def _save(self) -> None:
-        state = {"instance": self.instance, "custom": list(self._stored.values()), "deleted": sorted(self._deleted)}
+        state = {
+            "instance": self.instance,
+            "custom": list(self._stored.values()),
+            "deleted": sorted(self._deleted),
+            "engine": self.engine.stored,
+        }
         try:
             self._home.write_state(state)
         except OSError as exc:
@@ -85,8 +95,12 @@ class Service:
         except KeyError:
             raise Refused(410, f"Model not found: {model_id[:80]}") from None
 
+    def serves(self, path: str) -> bool:
+        """Tell whether this server has calls at a path: an older one has none for the engine."""
+        return self._settings.switches.engine != "none" or not path.startswith("/ollama/")
+
     def _view(self, entry: Entry) -> dict[str, Any]:
-        return entry.view(self._settings.switches.downloading_lag_s)
+        return entry.view(self._settings.switches)
 
     def _faults(self, entry: Entry) -> Faults:
         return self._settings.faults_for(entry.model_id, entry.wire.get("unique"))
@@ -109,6 +123,24 @@ class Service:
         """Return the version, which no real server has."""
         return VERSION
 
+    async def connect(self, body: object) -> dict[str, Any]:
+        """Answer a program that says who it is. The same program has the same id, as long as the home lives."""
+        application = fields.application(body)
+        name = json.dumps([application.get(part) for part in ("name", "platform", "descriptor")])
+        application_id = str(uuid.uuid5(uuid.UUID(self.instance), name))
+        return {
+            "schema": SCHEMA,
+            "application": {
+                "onboarded": True,
+                "privacy": "OPEN",
+                **application,
+                "schema": SCHEMA,
+                "id": application_id,
+            },
+            "health": {"schema": SCHEMA, "os": {"schema": SCHEMA, "id": self.instance, "version": VERSION}},
+            "os": self.instance,
+        }
+
     def socket_refused(self, model_id: str) -> str | None:
         """Return how the model's WebSocket refuses to open, if it does."""
         return self._faults(self.entry(model_id)).socket_refused
@@ -125,17 +157,33 @@ class Service:
             await self._meet_running(entry)
             return self._view(entry)
         self._start(entry)
-        if switches.post_answers_after_end:
-            await self._end_of(entry)
-        elif switches.post_late_s:
+        await self._time_to_answer(entry)
+        if switches.post_late_s:
             await asyncio.sleep(switches.post_late_s)
         return self._view(entry)
 
     async def _meet_running(self, entry: Entry) -> None:
-        switches = self._settings.switches
-        if switches.second_post == "fail":
+        second_post = self._settings.switches.second_post
+        if second_post == "fail":
             raise Refused(500, f"{entry.name} is being downloaded already.")
-        if switches.second_post == "block" or switches.post_answers_after_end:
+        if second_post == "block":
+            await self._end_of(entry)
+        else:
+            await self._time_to_answer(entry)
+
+    async def _time_to_answer(self, entry: Entry) -> None:
+        switches = self._settings.switches
+        if switches.post_answers_after_end:
+            await self._end_of(entry)
+        elif switches.post_answers_at_start:
+            await self._start_of(entry)
+
+    async def _start_of(self, entry: Entry) -> None:
+        assert entry.task is not None
+        begun = asyncio.ensure_future(entry.begun.wait())
+        await asyncio.wait({begun, entry.task}, return_when=asyncio.FIRST_COMPLETED)
+        begun.cancel()
+        if not entry.begun.is_set():
             await self._end_of(entry)
 
     async def _end_of(self, entry: Entry) -> None:
@@ -154,10 +202,12 @@ class Service:
         faults = self._faults(entry)
         if faults.download_error is not None:
             raise Refused(500, faults.download_error)
+        self.engine.require(f"to download {entry.name}")
         full = faults.disk_full_at is not None and faults.disk_full_at <= 0
         if full or self._home.free_bytes() < entry.content.size_bytes:
             raise Refused(500, f"{entry.name} cannot be downloaded: {_NO_SPACE}.")
         start_late_s = self._settings.switches.start_late_s
+        entry.begun = asyncio.Event()
         if not start_late_s:
             self._begin(entry)
         entry.task = asyncio.create_task(self._run(entry, start_late_s), name=f"transfer {entry.model_id}")
@@ -168,6 +218,7 @@ class Service:
         if entry.ended_before and self._settings.switches.reset_before_restart:
             entry.channel.publish("RESET")
         entry.channel.publish("INITIALIZED", 0.0)
+        entry.begun.set()
         self._tell(entry)
 
     async def _run(self, entry: Entry, start_late_s: float) -> None:
@@ -176,30 +227,16 @@ class Service:
             self._begin(entry)
         transfer = Transfer(
             entry.content,
-            part=self._home.part(entry.model_id),
-            target=self._home.file(entry.model_id),
+            files=self._home.models,
             sha256=entry.sha256,
             channel=entry.channel,
             settings=self._settings,
             faults=lambda: self._faults(entry),
             executor=self._executor,
         )
-        try:
-            await transfer.run()
-            entry.downloaded = True
-        except TransferFailed as exc:
-            self._ended(entry)
-            entry.channel.publish("FAILED", transfer.percentage, str(exc))
-            raise
-        except Exception as exc:  # The top of a task: whoever asks for its end gets this again.
-            self._ended(entry)
-            entry.channel.publish("FAILED", transfer.percentage, type(exc).__name__)
-            raise TransferFailed(f"The emulator failed: {type(exc).__name__}.") from exc
-        self._ended(entry)
-        entry.channel.publish("COMPLETED", 100.0)
+        await transfer.run(succeeded=entry.mark_downloaded, ended=lambda: self._ended(entry))
 
     def _ended(self, entry: Entry) -> None:
-        # Before the last frame, so that a snapshot read on hearing it tells the new truth.
         entry.mark_downloading(False)
         entry.ended_before = True
         self._tell(entry)
@@ -238,24 +275,62 @@ class Service:
             raise Refused(500, f"{entry.name} runs in the cloud and cannot be {participle}.")
         return entry
 
+    async def _move(
+        self,
+        entry: Entry,
+        check: Callable[[Entry], None],
+        act: Callable[[Entry], Awaitable[None]],
+        *,
+        works_on_s: float,
+    ) -> None:
+        """Do what takes the model's file or memory, one at a time; with `works_on_s` in a task of its own, later."""
+        if not works_on_s:
+            async with entry.moving:
+                check(entry)
+                await act(entry)
+            return
+        check(entry)
+        work = asyncio.create_task(self._work_on(entry, check, act, works_on_s), name=f"work on {entry.model_id}")
+        self._works.add(work)
+        work.add_done_callback(self._works.discard)
+
+    async def _work_on(
+        self, entry: Entry, check: Callable[[Entry], None], act: Callable[[Entry], Awaitable[None]], works_on_s: float
+    ) -> None:
+        async with entry.moving:
+            await asyncio.sleep(works_on_s)
+            with contextlib.suppress(Refused):  # The call has been answered; what goes wrong now is not heard of.
+                check(entry)
+                await act(entry)
+
     async def load(self, model_id: str) -> dict[str, Any]:
         """Read the model's file into memory."""
         entry = self._local(model_id, "loaded")
-        async with entry.moving:
-            faults = self._faults(entry)
-            if not entry.downloaded:
-                raise Refused(500, f"{entry.name} is not downloaded; only a downloaded model can be loaded.")
-            if faults.load_seconds > 0:
-                await asyncio.sleep(faults.load_seconds)
-            if faults.load_error is not None:
-                raise Refused(500, faults.load_error)
-            if entry.memory is None:
-                entry.memory = await self._read(entry)
-                self._tell(entry)
+        works_on_s = self._settings.switches.load_works_on_s
+        await self._move(entry, self._check_load, self._load, works_on_s=works_on_s)
         return self._view(entry)
 
+    def _check_load(self, entry: Entry) -> None:
+        if entry.memory is None:
+            self.engine.require(f"to load {entry.name}")
+        if not entry.downloaded:
+            raise Refused(500, f"{entry.name} is not downloaded; only a downloaded model can be loaded.")
+        faults = self._faults(entry)
+        if faults.load_error is not None and not faults.load_seconds:
+            raise Refused(500, faults.load_error)
+
+    async def _load(self, entry: Entry) -> None:
+        faults = self._faults(entry)
+        if faults.load_seconds > 0:
+            await asyncio.sleep(faults.load_seconds)
+        if faults.load_error is not None:
+            raise Refused(500, faults.load_error)
+        if entry.memory is None:
+            entry.memory = await self._read(entry)
+            self._tell(entry)
+
     async def _read(self, entry: Entry) -> mmap.mmap:
-        path = self._home.file(entry.model_id)
+        path = self._home.models.file(entry.model_id)
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, read_into_memory, path)
         except FileNotFoundError:
@@ -267,19 +342,24 @@ class Service:
     async def unload(self, model_id: str) -> dict[str, Any]:
         """Give the memory back; of a model that is not loaded, nothing happens."""
         entry = self._local(model_id, "unloaded")
+        works_on_s = self._settings.switches.unload_works_on_s
+        await self._move(entry, self._check_unload, self._unload, works_on_s=works_on_s)
+        return self._view(entry)
+
+    def _check_unload(self, entry: Entry) -> None:
         error = self._faults(entry).unload_error
         if error is not None:
             raise Refused(500, error)
-        async with entry.moving:
-            self._free(entry)
-        return self._view(entry)
+
+    async def _unload(self, entry: Entry) -> None:
+        self._free(entry)
 
     async def unload_all(self) -> None:
         """Unload everything that can be unloaded."""
+        works_on_s = self._settings.switches.unload_works_on_s
         for entry in tuple(self._entries.values()):
             if self._faults(entry).unload_error is None:
-                async with entry.moving:
-                    self._free(entry)
+                await self._move(entry, self._check_unload, self._unload, works_on_s=works_on_s)
 
     def _free(self, entry: Entry) -> None:
         if entry.memory is not None:
@@ -328,31 +408,48 @@ class Service:
         async with entry.moving:
             if self._entries.get(model_id) is not entry:
                 raise Refused(410, f"Model not found: {model_id[:80]}")
+            self._forget(model_id)
             entry.free()
-            self._home.part(model_id).unlink(missing_ok=True)
-            self._home.file(model_id).unlink(missing_ok=True)
-            del self._entries[model_id]
-            self._stored.pop(model_id, None)
-            self._deleted.add(model_id)
-            self._save()
+            with contextlib.suppress(OSError):  # The model is gone; a file that stays is removed at the next start.
+                self._home.models.remove(model_id)
         entry.channel.shut()
         self._tell(entry, deleted=True)
+
+    def _forget(self, model_id: str) -> None:
+        """Take the model off the table and out of the state: both, or raise Refused."""
+        before = self._stored
+        self._stored = {key: item for key, item in before.items() if key != model_id}
+        self._deleted.add(model_id)
+        try:
+            self._save()
+        except Refused:
+            self._stored = before
+            self._deleted.discard(model_id)
+            raise
+        del self._entries[model_id]
 
     async def delete_cache(self, model_id: str) -> dict[str, Any]:
         """Remove the downloaded file; a loaded model is unloaded first."""
         entry = self._local(model_id, "removed from the disk")
+        works_on_s = self._settings.switches.delete_cache_works_on_s
+        await self._move(entry, self._check_delete_cache, self._delete_cache, works_on_s=works_on_s)
+        return {"model": {"id": model_id}}
+
+    def _check_delete_cache(self, entry: Entry) -> None:
         if entry.running:
             raise Refused(500, f"{entry.name} is being downloaded; cancel that first.")
-        async with entry.moving:
-            if not entry.downloaded:
-                raise Refused(500, f"{entry.name} is not downloaded; there is no file to delete.")
-            self._free(entry)
-            entry.downloaded = False
-            self._home.file(model_id).unlink(missing_ok=True)
-            self._home.part(model_id).unlink(missing_ok=True)
-            entry.channel.forget()
-            self._tell(entry)
-        return {"model": {"id": model_id}}
+        if not entry.downloaded:
+            raise Refused(500, f"{entry.name} is not downloaded; there is no file to delete.")
+
+    async def _delete_cache(self, entry: Entry) -> None:
+        try:
+            self._home.models.remove(entry.model_id)
+        except OSError as exc:
+            raise Refused(500, f"The file of {entry.name} cannot be deleted: {os_error_text(exc)}") from exc
+        self._free(entry)
+        entry.downloaded = False
+        entry.channel.forget()
+        self._tell(entry)
 
     async def score(self, model_id: str) -> None:
         """Count a use of the model, in memory only."""
@@ -377,32 +474,21 @@ class Service:
         entry.wire = wire
         self._tell(entry)
 
-    # Listeners
-
-    def listen(self, sink: Sink) -> None:
-        """Add a listener to the ids of changed models."""
-        self._listeners.add(sink)
-
-    def unlisten(self, sink: Sink) -> None:
-        """Forget a listener; one that is unknown is fine."""
-        self._listeners.discard(sink)
+    # Ends and listeners
 
     def _tell(self, entry: Entry, *, deleted: bool = False) -> None:
-        if not self._listeners:
-            return
-        text = fields.identifiers(entry.model_id, deleted=deleted)
-        for sink in tuple(self._listeners):
-            sink.send(text)
+        self.identifiers.send(fields.identifiers(entry.model_id, deleted=deleted))
 
     async def close(self) -> None:
         """End every transfer and socket, and free all memory."""
         tasks = [entry.task for entry in self._entries.values() if entry.task is not None and not entry.task.done()]
+        tasks += [*self._works, *self.engine.tasks()]
         for task in tasks:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        for sink in tuple(self._listeners):
-            sink.shut()
+        self.identifiers.shut()
+        self.engine.shut()
         for entry in self._entries.values():
             entry.channel.shut()
             entry.free()

@@ -26,9 +26,18 @@ class Switches:
         "nothing", "what a WebSocket hears of a model without history: nothing, {} or UNKNOWN"
     )
     post_late_s: float = _option(0.0, "the answer to a download call comes late; the transfer starts at once")
+    post_answers_at_start: bool = _option(False, "the answer to a download call comes when the transfer starts")
     post_answers_after_end: bool = _option(False, "the answer to a download call comes when the transfer has ended")
     start_late_s: float = _option(0.0, "the transfer starts late; until then nothing but the old status is seen")
     downloading_lag_s: float = _option(0.0, "a snapshot's `downloading` turns this much later than the truth")
+    downloading_missing: bool = _option(False, "snapshots have no `downloading`")
+    downloaded_lag_s: float = _option(0.0, "a snapshot's `downloaded` turns true this long after the download's end")
+    downloaded_missing: bool = _option(False, "snapshots have no `downloaded`")
+    load_works_on_s: float = _option(0.0, "a load call answers at once, and the loading goes on for so long")
+    unload_works_on_s: float = _option(0.0, "an unload call answers at once, and the unloading goes on for so long")
+    delete_cache_works_on_s: float = _option(
+        0.0, "a call that deletes a model's files answers at once, and the deleting goes on for so long"
+    )
     second_post: Literal["join", "fail", "block"] = _option(
         "join", "a second download call meanwhile: answers, answers 500, or answers when the first has ended"
     )
@@ -40,11 +49,19 @@ class Switches:
     percentages: Literal["float", "int", "none"] = _option("float", "how percentages are sent; none leaves them out")
     frames_while_stalled: bool = _option(False, "a stalled transfer repeats its frame ten times a second")
     failed_frame_says_why: bool = _option(False, "a FAILED frame carries the reason in an extra field, `message`")
+    engine: Literal["ready", "missing", "outdated", "user-managed", "none"] = _option(
+        "ready",
+        "the engine under the local models, until this home installs one: ready, missing, outdated, or outdated and "
+        "managed by the user; none is a server without calls for it",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Faults:
-    """What goes wrong. Percentages are 0 to 100; None means never."""
+    """What goes wrong. Percentages are 0 to 100; None means never.
+
+    What is said of downloads is true of the engine's install and update too, whose key in a mapping is ENGINE.
+    """
 
     rate_bytes_per_s: float | None = _option(None, "another rate for these models")
     stall_at: float | None = _option(None, "bytes stop at this percentage, the status stays; cleared, they flow again")
@@ -53,6 +70,7 @@ class Faults:
     drop_at: float | None = _option(None, "the WebSocket breaks without a close frame; the transfer goes on")
     disk_full_at: float | None = _option(None, "the disk is full at this percentage; at 0 the download call says so")
     download_error: str | None = _option(None, "download calls are answered 500 with this text")
+    install_error: str | None = _option(None, "install and update calls of the engine are answered 500 with this text")
     load_seconds: float = _option(0.0, "loading takes this much longer")
     load_error: str | None = _option(None, "load calls are answered 500 with this text")
     unload_error: str | None = _option(None, "unload calls are answered 500 with this text")
@@ -63,6 +81,7 @@ class Faults:
 
 
 NO_FAULTS = Faults()
+ENGINE = "engine"  # its key in a mapping of faults
 
 
 @dataclass(slots=True)

@@ -1,6 +1,6 @@
-"""One download: bytes into a `.part` file at a rate, checked against the known checksum, renamed.
+"""One transfer: bytes into a `.part` file at a rate, checked against the known checksum, renamed.
 
-Knows a content, two paths, the conditions and a channel; no models, no HTTP. The loop runs it as a task.
+Knows a content, its files, the conditions and whom to tell; no models, no HTTP. The loop runs it as a task.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from pathlib import Path
-from typing import IO, TypeVar
+from typing import IO, Protocol, TypeVar
 
 from pieces_nb.emulator.content import Content
 from pieces_nb.emulator.errors import TransferFailed
-from pieces_nb.emulator.progress import Channel
+from pieces_nb.emulator.home import Files
+from pieces_nb.emulator.progress import Status
 from pieces_nb.emulator.settings import Faults, Settings
 
 FRAME_INTERVAL_S = 0.1
@@ -26,24 +27,33 @@ _STEP_BYTES = 1024 * 1024
 _Result = TypeVar("_Result")
 
 
+class Telling(Protocol):
+    """Who hears of a transfer: a model's channel, or the engine's."""
+
+    def publish(self, status: Status, percentage: float | None = None, message: str | None = None) -> None:
+        """Tell how far it is."""
+
+    def cut(self) -> None:
+        """Break every connection without a word."""
+
+
 class Transfer:
-    """From nothing, or from a part that was left, to a verified file. `run` may raise TransferFailed."""
+    """From nothing, or from a part that was left, to a verified file."""
 
     def __init__(
         self,
         content: Content,
         *,
-        part: Path,
-        target: Path,
+        files: Files,
         sha256: str | None,
-        channel: Channel,
+        channel: Telling,
         settings: Settings,
         faults: Callable[[], Faults],
         executor: Executor,
     ) -> None:
         self._content = content
-        self._part = part
-        self._target = target
+        self._part = files.part(content.seed)
+        self._target = files.file(content.seed)
         self._sha256 = sha256
         self._channel = channel
         self._settings = settings
@@ -57,8 +67,28 @@ class Transfer:
         """How far the bytes are; an empty file is complete at once."""
         return 100.0 * self._done / self._content.size_bytes if self._content.size_bytes else 100.0
 
-    async def run(self) -> None:
-        """Do the whole transfer. Without `resumes` a part does not outlive an end that is none."""
+    async def run(self, *, succeeded: Callable[[], None], ended: Callable[[], None]) -> None:
+        """Do the whole transfer and tell its end. Raises TransferFailed.
+
+        `succeeded` may raise TransferFailed, too. `ended` comes before the last frame, so that a snapshot read on
+        hearing that one tells the new truth.
+        """
+        try:
+            await self._bring()
+            succeeded()
+        except TransferFailed as exc:
+            ended()
+            self._channel.publish("FAILED", self.percentage, str(exc))
+            raise
+        except Exception as exc:  # The top of a task: whoever asks for its end gets this again.
+            ended()
+            self._channel.publish("FAILED", self.percentage, type(exc).__name__)
+            raise TransferFailed(f"The emulator failed: {type(exc).__name__}.") from exc
+        ended()
+        self._channel.publish("COMPLETED", 100.0)
+
+    async def _bring(self) -> None:
+        """Bring the file. Without `resumes` a part does not outlive an end that is none."""
         kept = False
         try:
             with self._open() as file:

@@ -16,7 +16,7 @@ _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|::1)\Z")
 
 
 def normalize_url(address: str) -> str:
-    """Return `http://host:port` of what a person typed; `BadArguments` if it is no address.
+    """Return `http://host:port` of what a person typed; `BadArguments` if it is not an address.
 
     `localhost` becomes 127.0.0.1: some systems resolve it to an address that Pieces OS does not serve.
     """
@@ -27,10 +27,12 @@ def normalize_url(address: str) -> str:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
     except ValueError as exc:
-        raise BadArguments(f"{printable(address, limit=80)!r} is no address: {exc}.") from exc
+        raise BadArguments(f"{printable(address, limit=80)!r} is not an address: {exc}.") from exc
     extra = parts.path or parts.query or parts.fragment or parts.username or parts.password
     if parts.scheme not in ("http", "https") or extra or not re.fullmatch(r"[\w.:-]+", host, re.ASCII):
-        raise BadArguments(f"{printable(address, limit=80)!r} is no address; one looks like http://127.0.0.1:39300.")
+        raise BadArguments(
+            f"{printable(address, limit=80)!r} is not an address; one looks like http://127.0.0.1:39300."
+        )
     host = "127.0.0.1" if host == "localhost" else host
     if not is_loopback(host) and parts.scheme == "http":
         _warn_of_plain_http(host)
@@ -55,5 +57,5 @@ def host_of(url: str) -> str:
 def quoted_id(model_id: str) -> str:
     """Return an id as one segment of a path. An id can name a model and nothing else, whatever it contains."""
     if model_id in ("", ".", ".."):
-        raise ModelNotFound(f"{model_id!r} is no model id.", model=model_id)
+        raise ModelNotFound(f"{model_id!r} is not a model id.", model=model_id)
     return quote(model_id, safe="", errors="replace")

@@ -26,7 +26,7 @@ from pieces_nb.wire.http import Transport
 PORTS = (*range(39300, 39334), 1000, 5323)
 PROBE_S = 0.3
 _VERSION = re.compile(r"v?\d+\.\d+\.\d+([-+.][0-9A-Za-z.+-]*)?\Z")
-_EMULATED = "+emulator"
+_EMULATED = "-emulator"
 
 
 class Found(NamedTuple):
@@ -48,8 +48,8 @@ def identify(url: str, *, timeout_s: float) -> Found:
     """
     transport = Transport(url, timeout_s=timeout_s)
     try:
-        health = transport.get("/.well-known/health").text().strip()
-        version = transport.get("/.well-known/version").text().strip().strip('"')
+        health = transport.get_text("/.well-known/health").strip()
+        version = transport.get_text("/.well-known/version").strip().strip('"')
     except PiecesUnreachable:
         raise
     except PiecesError as exc:

@@ -15,7 +15,8 @@ from pieces_nb.text import printable
 from pieces_nb.wire.addresses import quoted_id
 
 if TYPE_CHECKING:
-    from pieces_nb.wire.http import ProgressSocket, Transport
+    from pieces_nb.wire.http import Transport
+    from pieces_nb.wire.websocket import ProgressSocket
 
 GONE = 410
 
@@ -35,7 +36,7 @@ def snapshot(transport: Transport, model_id: str) -> Model:
             raise
         raise ModelNotFound(f"The server has no model {model_id!r}: {exc.text or exc}", model=model_id) from exc
     model = Model.from_wire(answer.json(), source=answer.url)
-    if model.id.casefold() != model_id.casefold():
+    if model.id != model_id:
         shown = printable(model.id, limit=60)
         raise ProtocolError(f"{answer.url} answered about another model, {shown!r}.", url=answer.url)
     return model

@@ -103,7 +103,7 @@ def test_the_table_is_a_frame_that_names_the_server(client: ModelClient, server:
     table = client.table()
     assert isinstance(table, pd.DataFrame)
     assert list(table["name"]) == [model["name"] for model in MODELS]
-    assert f"5 models · Pieces OS emulator 12.3.0+emulator at {server.url}" in repr(table)
+    assert f"5 models · Pieces OS emulator 12.3.0-emulator at {server.url}" in repr(table)
     assert "1 model ·" in repr(client.table([client.get("phi-2")]))
     assert "fieldOfTomorrow.kept" in client.table(wide=True).columns
 

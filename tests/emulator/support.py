@@ -140,9 +140,9 @@ def part_of(emulator: Emulator) -> int:
 def process(*arguments: str, **options: Any) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run the emulator's command; give the process and its address; kill it in the end."""
     command = [sys.executable, "-W", "error", "-m", "pieces_nb.emulator", *arguments]
-    environment = os.environ | {"PYTHONUNBUFFERED": ""}
+    options.setdefault("env", os.environ | {"PYTHONUNBUFFERED": ""})
     with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
     ) as running:
         try:
             assert running.stdout is not None

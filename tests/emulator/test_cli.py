@@ -21,7 +21,7 @@ LLAMA = "e3010a70-0000-4000-8000-000000000001"
 def test_it_says_where_it_listens_and_ends_cleanly(number: signal.Signals, code: int) -> None:
     with process() as (running, url):
         api = Api(url)
-        assert api.get("/.well-known/version").text.endswith("+emulator")
+        assert api.get("/.well-known/version").text.endswith("-emulator")
         assert int(url.rsplit(":", 1)[1]) not in _RESERVED_PORTS
         api.start(LLAMA)
         api.session.close()

@@ -118,7 +118,10 @@ def test_odd_ids_are_unknown_models(started: Started, model_id: str) -> None:
     ("method", "path", "allow"),
     [
         ("POST", "/models", "GET"),
-        ("HEAD", "/.well-known/health", "GET"),
+        ("HEAD", "/.well-known/version", "GET"),
+        ("POST", "/.well-known/health", "GET, HEAD"),
+        ("GET", "/connect", "POST"),
+        ("POST", "/ollama/status", "GET"),
         ("OPTIONS", "/model/one/download", "POST"),
         ("GET", "/model/one/download", "POST"),
         ("DELETE", "/model/one", "GET"),

@@ -19,8 +19,56 @@ def test_health_says_ok_and_an_id_and_version_says_that_this_is_no_pieces_os(sta
 
     assert re.fullmatch(f"OK:{UUID}", api.get("/.well-known/health").text)
     version = api.get("/.well-known/version")
-    assert re.fullmatch(r"\d+\.\d+\.\d+\+emulator", version.text)
+    assert re.fullmatch(r"\d+\.\d+\.\d+-emulator", version.text)
     assert version.headers["Content-Type"].startswith("text/plain")
+
+
+def test_head_on_health_is_the_same_without_a_body(started: Started) -> None:
+    _, api = started()
+
+    answer = api.session.head(api.url + "/.well-known/health", timeout=10)
+
+    assert (answer.status_code, answer.content) == (200, b"")
+    assert int(answer.headers["Content-Length"]) == len(api.get("/.well-known/health").content)
+
+
+APPLICATION = {"name": "OPEN_SOURCE", "platform": "LINUX", "version": "5.0.1"}
+
+
+def test_a_program_that_connects_gets_an_id_that_stays_its_own(started: Started) -> None:
+    _, api = started()
+
+    first, again, other = (
+        api.post("/connect", json={"application": APPLICATION | change}).json()
+        for change in ({}, {"version": "5.0.2"}, {"name": "VS_CODE"})
+    )
+
+    assert re.fullmatch(UUID, first["application"]["id"])
+    assert first["application"].items() >= APPLICATION.items()
+    assert again["application"]["id"] == first["application"]["id"]
+    assert other["application"]["id"] != first["application"]["id"]
+    assert f"OK:{first['os']}" == api.get("/.well-known/health").text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        [],
+        {},
+        {"application": 5},
+        {"application": {"name": "VS_CODE", "platform": "LINUX"}},
+        {"application": APPLICATION | {"version": 5}},
+        {"application": APPLICATION | {"name": "\ud800"}},
+        {"application": APPLICATION | {"automaticUnload": "no"}},
+    ],
+)
+def test_a_program_that_does_not_say_who_it_is_is_refused(started: Started, body: object) -> None:
+    _, api = started()
+
+    answer = api.post("/connect", json=body)
+
+    assert answer.status_code == 422
+    assert answer.headers["Content-Type"].startswith("text/plain")
 
 
 def test_models_lists_what_the_snapshots_say(started: Started) -> None:

@@ -11,12 +11,16 @@ import pytest
 
 from pieces_nb.emulator import Emulator, EmulatorError
 from pieces_nb.emulator.content import Content
-from pieces_nb.emulator.home import Home
+from pieces_nb.emulator.home import Files, Home
 from tests.emulator.conftest import Started
-from tests.emulator.support import ONE, SEEDED, SLOW, Api, part_of, process, until
+from tests.emulator.support import ONE, SEEDED, SLOW, THERE, Api, part_of, process, until
 
 LLAMA = "e3010a70-0000-4000-8000-000000000001"
 PHI = "e3010a70-0000-4000-8000-000000000002"
+
+
+def mine_file() -> str:
+    return Files(Path()).file("mine").name
 
 
 def test_a_download_torn_by_kill_9_is_simply_not_downloaded_and_a_finished_one_is(tmp_path: Path) -> None:
@@ -73,6 +77,72 @@ def test_a_deleted_custom_model_stays_deleted(tmp_path: Path, started: Started) 
     assert again.get("/model/mine").status_code == 410
 
 
+def test_a_delete_that_cannot_be_stored_is_refused_and_the_model_is_whole(tmp_path: Path, started: Started) -> None:
+    emulator, api = started(home=tmp_path)
+    api.download("mine")
+    api.post("/model/mine/load")
+    before = api.model("mine")
+    (tmp_path / "state.json.new").mkdir()  # So that no state can be written.
+
+    answer = api.post("/models/mine/delete")
+
+    assert answer.status_code == 500
+    assert "cannot store its state" in answer.text
+    assert api.model("mine") == before
+    (tmp_path / "state.json.new").rmdir()
+    emulator.close()
+    _, again = started(home=tmp_path)
+    assert again.model("mine") == before | {"loaded": False}
+    assert again.post("/model/mine/load").json()["loaded"] is True
+
+
+def test_a_deleted_model_whose_file_cannot_be_removed_does_not_come_back(tmp_path: Path, started: Started) -> None:
+    emulator, api = started(home=tmp_path)
+    api.download("mine")
+    [_, file] = sorted((tmp_path / "models").glob("*.bin"), key=lambda path: path.name == mine_file())
+    file.unlink()
+    file.mkdir()  # It cannot be removed as a file.
+
+    assert api.post("/models/mine/delete").status_code == 204
+    assert api.get("/model/mine").status_code == 410
+    emulator.close()
+    file.rmdir()
+    file.write_text("left")
+
+    _, again = started(home=tmp_path)
+
+    assert again.get("/model/mine").status_code == 410
+    assert not file.exists()
+
+
+def test_files_that_cannot_be_deleted_are_refused_and_the_model_stays_downloaded(
+    tmp_path: Path, started: Started
+) -> None:
+    emulator, api = started(home=tmp_path, models=[THERE])
+    api.post("/model/there/load")
+    [file] = (tmp_path / "models").glob("*.bin")
+    kept = file.rename(tmp_path / "kept")
+    file.mkdir()  # It cannot be removed as a file.
+
+    answer = api.post("/models/there/delete/cache", json={})
+
+    assert answer.status_code == 500
+    assert "There (emulated) cannot be deleted" in answer.text
+    model = api.model("there")
+    assert (model["downloaded"], model["loaded"]) == (True, True)
+    file.rmdir()
+    kept.rename(file)
+    assert api.post("/models/there/delete/cache", json={}).status_code == 200
+    emulator.close()
+
+
+def test_each_temporary_home_has_an_id_of_its_own(started: Started) -> None:
+    texts = {started()[1].get("/.well-known/health").text for _ in range(3)}
+
+    assert len(texts) == 3
+    assert all(text.startswith("OK:") for text in texts)
+
+
 def test_a_temporary_home_goes_with_close_and_a_given_one_stays(tmp_path: Path, started: Started) -> None:
     temporary, given = started()[0], started(home=tmp_path)[0]
     path = temporary.home
@@ -97,6 +167,7 @@ def test_two_emulators_cannot_have_one_home(tmp_path: Path, started: Started) ->
 
 @pytest.mark.parametrize("text", ["{", "[]", "\x00"])
 def test_a_state_file_that_cannot_be_read_is_named(tmp_path: Path, text: str) -> None:
+    Home(tmp_path).close()
     (tmp_path / "state.json").write_text(text)
 
     with pytest.raises(EmulatorError, match=r"state\.json"):
@@ -105,12 +176,94 @@ def test_a_state_file_that_cannot_be_read_is_named(tmp_path: Path, text: str) ->
 
 
 def test_what_is_nonsense_within_the_state_is_passed_over(tmp_path: Path, started: Started) -> None:
-    state = {"instance": 5, "custom": [1, {"model": {}}, {"size": 1, "model": {"id": 7}}], "deleted": {"one": 1}}
+    Home(tmp_path).close()
+    state = {
+        "instance": 5,
+        "custom": [1, {"model": {}}, {"size": 1, "model": {"id": 7}}, {"size": 1, "model": {"id": "x", "name": "x"}}],
+        "deleted": {"one": 1},
+        "engine": {"version": 7},
+    }
     (tmp_path / "state.json").write_text(json.dumps(state))
 
     _, api = started(home=tmp_path)
 
     assert len(api.get("/models").json()["iterable"]) == 5
+
+
+def everything_in(folder: Path) -> dict[str, bytes | None]:
+    """Return all that is in a folder, by name; None stands for a folder."""
+    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+
+
+def unmarked(folder: Path) -> None:
+    """Make a home as it was made before there was a marker, with what a torn download leaves."""
+    (folder / "models").mkdir(parents=True)
+    (folder / "lock").touch()
+    (folder / "models" / f"{'0' * 32}.part").write_bytes(b"torn")
+    instance = "7b0d5c0a-3a51-4a0b-9c8e-0d3c5b9f4a11"
+    (folder / "state.json").write_text(json.dumps({"instance": instance, "custom": [], "deleted": ["one"]}))
+
+
+FOREIGN: dict[str, dict[str, str]] = {
+    "files of any kind": {"notes.txt": "mine"},
+    "downloads of another program": {"models/film.part": "half a film"},
+    "a state file of another program": {"state.json": '{"mine": true}'},
+    "a marker that is not ours": {".pieces-nb-emulator": "mine"},
+    "a lock of another program": {"lock": "4711", "models/": "", "state.json": "{}"},
+}
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_a_home_with_foreign_files_is_refused_and_not_one_of_them_is_touched(tmp_path: Path, what: str) -> None:
+    for name, text in FOREIGN[what].items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        if name.endswith("/"):
+            path.mkdir()
+        else:
+            path.write_text(text)
+    before = everything_in(tmp_path)
+
+    with pytest.raises(EmulatorError, match="is not an emulator's home and is not empty; nothing in it was touched"):
+        Emulator(tmp_path).start()
+
+    assert everything_in(tmp_path) == before
+
+
+def test_foreign_files_that_come_into_a_home_later_are_left_alone(tmp_path: Path, started: Started) -> None:
+    started(home=tmp_path)[0].close()
+    foreign = [tmp_path / "notes.txt", tmp_path / "models" / "film.part", tmp_path / "engine" / "film.bin"]
+    for path in foreign:
+        path.write_text("mine")
+
+    started(home=tmp_path)[0].close()
+
+    assert [path.read_text() for path in foreign] == ["mine"] * 3
+
+
+def test_a_home_of_a_version_without_markers_is_taken_over(tmp_path: Path, started: Started) -> None:
+    unmarked(tmp_path)
+
+    emulator, api = started(home=tmp_path)
+
+    assert api.get("/.well-known/health").text == "OK:7b0d5c0a-3a51-4a0b-9c8e-0d3c5b9f4a11"
+    assert api.get("/model/one").status_code == 410
+    assert part_of(emulator) == 0
+    emulator.close()
+    (tmp_path / "notes.txt").touch()
+    started(home=tmp_path)  # It carries the marker now.
+
+
+@pytest.mark.parametrize("name", ["notes.txt", "models/film.bin", f"models/{'0' * 32}.bin.txt"])
+def test_an_unmarked_home_with_anything_else_in_it_is_refused(tmp_path: Path, name: str) -> None:
+    unmarked(tmp_path)
+    (tmp_path / name).write_text("mine")
+    before = everything_in(tmp_path)
+
+    with pytest.raises(EmulatorError, match="is not an emulator's home"):
+        Emulator(tmp_path).start()
+
+    assert everything_in(tmp_path) == before
 
 
 def test_a_home_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
@@ -119,6 +272,23 @@ def test_a_home_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
 
     with pytest.raises(EmulatorError, match="cannot be used"):
         Emulator(path).start()
+
+
+def test_fields_that_an_earlier_version_stored_and_no_client_reads_are_left_out(
+    tmp_path: Path, started: Started
+) -> None:
+    Home(tmp_path).close()
+    model = SEEDED | {"id": "old", "custom": True, "maxTokens": {"input": 5}, "extra": "kept"}
+    text = json.dumps({"custom": [{"model": model | {"far": 0, "parameters": 0}, "size": 5}]})
+    text = text.replace('"far": 0', '"far": 1e999').replace('"parameters": 0', '"parameters": Infinity')
+    (tmp_path / "state.json").write_text(text)
+
+    _, api = started(home=tmp_path, models=[])
+
+    served = api.get("/model/old")
+    assert "Infinity" not in served.text
+    assert not {"maxTokens", "far", "parameters"} & served.json().keys()
+    assert (served.json()["name"], served.json()["extra"]) == ("Seeded", "kept")
 
 
 def test_files_have_names_of_ours_whatever_the_id(started: Started) -> None:

@@ -6,19 +6,25 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from pieces_os_client.api.connector_api import ConnectorApi
 from pieces_os_client.api.model_api import ModelApi
 from pieces_os_client.api.models_api import ModelsApi
 from pieces_os_client.api.well_known_api import WellKnownApi
 from pieces_os_client.api_client import ApiClient
 from pieces_os_client.configuration import Configuration
 from pieces_os_client.exceptions import ApiException
+from pieces_os_client.models.application_name_enum import ApplicationNameEnum
 from pieces_os_client.models.model import Model
 from pieces_os_client.models.model_delete_cache_input import ModelDeleteCacheInput
 from pieces_os_client.models.model_download_progress import ModelDownloadProgress
+from pieces_os_client.models.platform_enum import PlatformEnum
+from pieces_os_client.models.seeded_connector_connection import SeededConnectorConnection
 from pieces_os_client.models.seeded_model import SeededModel
 from pieces_os_client.models.seeded_score import SeededScore
 from pieces_os_client.models.seeded_score_increment import SeededScoreIncrement
+from pieces_os_client.models.seeded_tracked_application import SeededTrackedApplication
 from pieces_os_client.models.streamed_identifiers import StreamedIdentifiers
+from pieces_os_client.wrapper.version_compatibility import VersionChecker
 
 from pieces_nb.emulator import Faults
 from tests.emulator.conftest import Started
@@ -154,4 +160,26 @@ def test_health_and_version(clients: Clients) -> None:
     well_known = WellKnownApi(clients[2])
 
     assert well_known.get_well_known_health().startswith("OK:")
-    assert well_known.get_well_known_version().endswith("+emulator")
+    assert well_known.get_well_known_version().endswith("-emulator")
+
+
+def test_the_official_version_check_reads_the_version(clients: Clients) -> None:
+    version = WellKnownApi(clients[2]).get_well_known_version()
+
+    assert VersionChecker("12.0.0", "13.0.0", version).version_check().compatible
+    assert VersionChecker.compare(version, "12.2.9") == 1
+
+
+def test_a_program_connects(clients: Clients) -> None:
+    connector: Any = ConnectorApi(clients[2])
+    application = SeededTrackedApplication(
+        name=ApplicationNameEnum.OPEN_SOURCE, platform=PlatformEnum.LINUX, version="5.0.1"
+    )
+
+    context = connector.connect(seeded_connector_connection=SeededConnectorConnection(application=application))
+
+    assert context.application.name is ApplicationNameEnum.OPEN_SOURCE
+    assert context.application.platform is PlatformEnum.LINUX
+    assert context.application.id
+    assert context.health.os.version.endswith("-emulator")
+    assert f"OK:{context.os}" == WellKnownApi(clients[2]).get_well_known_health()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -10,7 +11,7 @@ import requests
 
 from pieces_nb.emulator import Faults, Switches
 from tests.emulator.conftest import Started
-from tests.emulator.support import SLOW, Api, until
+from tests.emulator.support import SLOW, THERE, Api, until
 
 NO_OLD = Switches(repeat_old_status=False)
 
@@ -128,6 +129,122 @@ def test_post_answers_after_end_with_the_end(started: Started, end: str) -> None
     else:
         assert answer.status_code == 500
         assert ("was lost" if end == "fail" else "was canceled") in answer.text
+
+
+def test_post_answers_when_the_transfer_starts(started: Started) -> None:
+    switches = Switches(start_late_s=0.5, post_answers_at_start=True)
+    _, api = started(rate_bytes_per_s=SLOW / 20, faults=Faults(fail_at=0.001), switches=switches)
+
+    with api.listening("one") as listener:
+        call, second = Call(api, "/model/one/download"), Call(api, "/model/one/download")
+        assert listener.hears_nothing(0.2)
+        assert (call.answer, second.answer) == (None, None)
+        assert listener.frame()["status"] == "INITIALIZED"
+        assert (call.result().status_code, second.result().status_code) == (200, 200)
+
+
+def test_a_download_canceled_before_its_transfer_starts_answers_that(started: Started) -> None:
+    _, api = started(switches=Switches(start_late_s=60, post_answers_at_start=True))
+    call = Call(api, "/model/one/download")
+    until(lambda: api.post("/model/one/download/cancel").status_code == 200)
+
+    answer = call.result()
+
+    assert (answer.status_code, answer.text) == (500, "The download of One (emulated) was canceled.")
+
+
+def test_snapshots_without_downloading_have_no_such_field_anywhere(started: Started) -> None:
+    _, api = started(faults=Faults(stall_at=50), switches=Switches(downloading_missing=True))
+
+    answers = [api.start("one"), api.model("one"), *api.get("/models").json()["iterable"]]
+    answers += [api.post("/model/one/download/cancel").json(), api.post("/model/there/load").json()]
+
+    assert all("downloading" not in model and "downloaded" in model for model in answers)
+
+
+def test_snapshots_without_downloaded_have_no_such_field_anywhere(started: Started) -> None:
+    _, api = started(switches=Switches(downloaded_missing=True))
+    with api.listening("one") as listener:
+        answers = [api.start("one")]
+        listener.to_end()
+
+    answers += [api.model("one"), *api.get("/models").json()["iterable"], api.post("/model/one/load").json()]
+
+    assert all("downloaded" not in model and "downloading" in model for model in answers)
+    assert answers[-1]["loaded"] is True
+
+
+def test_downloaded_lags_behind_the_end_and_what_was_there_does_not(started: Started) -> None:
+    _, api = started(switches=Switches(downloaded_lag_s=0.5))
+
+    with api.listening("one") as listener:
+        api.start("one")
+        listener.to_end()
+        ended = time.monotonic()
+    model = api.model("one")
+
+    assert (model["downloaded"], model["downloading"]) == (False, False)
+    assert api.model("there")["downloaded"] is True
+    until(lambda: api.model("one")["downloaded"])
+    assert time.monotonic() - ended > 0.4
+
+
+def test_load_answers_at_once_and_works_on(started: Started) -> None:
+    emulator, api = started(switches=Switches(load_works_on_s=0.5))
+
+    answer = api.post("/model/there/load")
+    answered = time.monotonic()
+
+    assert (answer.status_code, answer.json()["loaded"]) == (200, False)
+    assert api.model("there")["loaded"] is False
+    until(lambda: api.model("there")["loaded"])
+    assert time.monotonic() - answered > 0.4
+    assert api.post("/model/one/load").status_code == 500  # What is known at once is said at once.
+    emulator.faults = Faults(load_error="Out of memory.")
+    assert api.post("/model/there/load").text == "Out of memory."
+
+
+def test_a_load_that_fails_while_it_works_on_is_not_heard_of(started: Started) -> None:
+    faults = Faults(load_error="Out of memory.", load_seconds=0.01)
+    _, api = started(faults=faults, switches=Switches(load_works_on_s=0.01))
+
+    assert api.post("/model/there/load").status_code == 200
+    assert api.post("/model/there/unload").json()["loaded"] is False  # It comes after the load.
+    assert api.model("there")["loaded"] is False
+
+
+@pytest.mark.parametrize("path", ["/model/there/unload", "/models/unload"])
+def test_unload_answers_at_once_and_works_on(started: Started, path: str) -> None:
+    _, api = started(switches=Switches(unload_works_on_s=0.5))
+    api.post("/model/there/load")
+
+    assert api.post(path).status_code in (200, 204)
+
+    assert api.model("there")["loaded"] is True
+    until(lambda: not api.model("there")["loaded"])
+
+
+def test_delete_cache_answers_at_once_and_works_on(started: Started) -> None:
+    emulator, api = started(models=[THERE], switches=Switches(delete_cache_works_on_s=0.5))
+    api.post("/model/there/load")
+
+    answer = api.post("/models/there/delete/cache", json={})
+
+    assert answer.json() == {"model": {"id": "there"}}
+    model = api.model("there")
+    assert (model["downloaded"], model["loaded"]) == (True, True)
+    until(lambda: not api.model("there")["downloaded"])
+    assert api.model("there")["loaded"] is False
+    assert list((emulator.home / "models").iterdir()) == []
+
+
+def test_what_works_on_when_the_server_closes_ends_quietly(started: Started) -> None:
+    emulator, api = started(switches=Switches(load_works_on_s=60))
+    api.post("/model/there/load")
+
+    emulator.close()
+
+    assert not emulator.running
 
 
 def test_start_late_shows_the_old_status_until_the_transfer_starts(started: Started) -> None:

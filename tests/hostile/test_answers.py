@@ -64,12 +64,12 @@ CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
 # What a snapshot is answered with, the error that follows, and the words in it.
 WRONG: dict[str, tuple[Behaviour, type[PiecesError], str]] = {
-    "an HTML page": (says(http(HTML, "200 OK", "Content-Type: text/html")), ProtocolError, "no JSON: <html>"),
-    "nothing": (says(http(b"")), ProtocolError, "no JSON: an empty body"),
-    "204": (says(http(b"", "204 No Content")), ProtocolError, "no JSON: an empty body"),
-    "truncated JSON": (says(http(b'{"id": "1')), ProtocolError, 'no JSON: {"id": "1'),
-    "broken UTF-8": (says(http(b'{"id": "\xff\xfe"}')), ProtocolError, "no JSON"),
-    "10,000 deep": (says(http(b"[" * 10_000 + b"]" * 10_000)), ProtocolError, "no JSON"),
+    "an HTML page": (says(http(HTML, "200 OK", "Content-Type: text/html")), ProtocolError, "not JSON: <html>"),
+    "nothing": (says(http(b"")), ProtocolError, "not JSON: an empty body"),
+    "204": (says(http(b"", "204 No Content")), ProtocolError, "not JSON: an empty body"),
+    "truncated JSON": (says(http(b'{"id": "1')), ProtocolError, 'not JSON: {"id": "1'),
+    "an id in broken UTF-8": (says(http(b'{"id": "\xff\xfe"}')), ProtocolError, "another model, '\ufffd\ufffd'"),
+    "10,000 deep": (says(http(b"[" * 10_000 + b"]" * 10_000)), ProtocolError, "not JSON"),
     "a list": (says(http([])), ProtocolError, "a list where the Model API has a Model"),
     "null": (says(http(None)), ProtocolError, "null where the Model API has a Model"),
     "another model": (says(http(model_of(OTHER_ID))), ProtocolError, f"another model, '{OTHER_ID}'"),
@@ -77,20 +77,20 @@ WRONG: dict[str, tuple[Behaviour, type[PiecesError], str]] = {
     "gzip that was not asked for": (
         says(http(BOMB, "200 OK", "Content-Encoding: gzip")), ProtocolError, "the coding 'gzip', which was not asked"),
     "a length too long": (says_and_hangs_up(http(model_of(), length=10**6)), PiecesUnreachable, "broke off before"),
-    "a length too short": (says_and_hangs_up(http(model_of(), length=10)), ProtocolError, "no JSON"),
+    "a length too short": (says_and_hangs_up(http(model_of(), length=10)), ProtocolError, "not JSON"),
     "a length that is no number": (
-        says_and_hangs_up(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nx"), ProtocolError, "no JSON: x"),
+        says_and_hangs_up(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nx"), ProtocolError, "not JSON: x"),
     "two lengths": (
-        says_and_hangs_up(b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nxy"), ProtocolError, "no HTTP"),
-    "chunks that are none": (says_and_hangs_up(CHUNKED + b"nonsense\r\n"), ProtocolError, "no HTTP"),
+        says_and_hangs_up(b"HTTP/1.1 200 OK\r\nContent-Length: 1, 2\r\n\r\nxy"), ProtocolError, "not HTTP"),
+    "chunks that are none": (says_and_hangs_up(CHUNKED + b"nonsense\r\n"), ProtocolError, "not HTTP"),
     "chunks that end early": (says_and_hangs_up(CHUNKED + b"ff\r\n{"), PiecesUnreachable, "broke off before"),
-    "no HTTP": (says_and_hangs_up(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), ProtocolError, "no HTTP: SSH-2.0-OpenSSH_9.6"),
-    "zeros": (says_and_hangs_up(b"\0" * 64 + b"\r\n\r\n"), ProtocolError, "no HTTP"),
-    "a status of its own": (says_and_hangs_up(b"HTTP/1.1 banana\r\n\r\n"), ProtocolError, "no HTTP"),
+    "not HTTP": (says_and_hangs_up(b"SSH-2.0-OpenSSH_9.6\r\n\r\n"), ProtocolError, "not HTTP: SSH-2.0-OpenSSH_9.6"),
+    "zeros": (says_and_hangs_up(b"\0" * 64 + b"\r\n\r\n"), ProtocolError, "not HTTP"),
+    "a status of its own": (says_and_hangs_up(b"HTTP/1.1 banana\r\n\r\n"), ProtocolError, "not HTTP"),
     "200 headers": (
-        says_and_hangs_up(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n"), ProtocolError, "no HTTP"),
+        says_and_hangs_up(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 200 + b"\r\n"), ProtocolError, "not HTTP"),
     "one long header": (
-        says_and_hangs_up(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n"), ProtocolError, "no HTTP"),
+        says_and_hangs_up(b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n"), ProtocolError, "not HTTP"),
     "hangs up": (hang_up, PiecesUnreachable, "broke off before"),
     "resets": (reset, PiecesUnreachable, "connection reset"),
     "a redirect to another host": (
@@ -260,7 +260,7 @@ def test_an_id_that_is_a_place_in_a_path_is_no_id(model_id: str, server: Hostile
     server.models = {model_id: model_of(model_id, custom=True)}
     client = client_of(server, clients)
     for call in (client.get, client.load, client.delete, client.download):
-        with pytest.raises(ModelNotFound, match="is no model id"):
+        with pytest.raises(ModelNotFound, match="is not a model id"):
             call("Phi-2")
     assert {request.call for request in server.log} == {"health", "version", "list"}
 

@@ -23,8 +23,10 @@ README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
 # From the ground up. A module imports what stands before it; a room with a dot of its own name alone counts as one.
 ORDER = (
     *("text", "errors", "history"),
-    *("model.models", "model.fields", "model.resolve", "model.rules"),
-    *("wire.addresses", "machine", "wire.http", "wire.discovery", "wire.endpoints", "wire.connection"),
+    *("model.models", "model.fields", "model.resolve", "model.rules", "model.engine"),
+    *("wire.addresses", "machine", "wire.certificates", "wire.websocket", "wire.http"),
+    *("wire.discovery", "wire.endpoints", "wire.connection"),
+    "until_exit",
     *("download.state", "download.throttle", "download.download"),
     *("views.frames", "workflows", "client"),
     *("views.notebook", "views.panel"),
@@ -40,10 +42,10 @@ UPWARDS = {
 EMULATORS_USERS = {"client", "views.terminal", "demo", "trace", "__main__", "emulator"}
 # Who may import what is not ours and not cheap, or touches the world.
 FOREIGN = {
-    "requests": {"wire.http"},
+    "requests": {"wire.certificates"},
     "urllib3": {"wire.http"},
-    "websocket": {"wire.http"},
-    "socket": {"wire.http", "wire.discovery", "emulator"},
+    "websocket": {"wire.websocket"},
+    "socket": {"wire.http", "wire.websocket", "wire.discovery", "emulator"},
     "ipywidgets": {"views.notebook", "views.panel"},
     "tqdm": {"views.notebook"},
     "tornado": {"emulator"},
@@ -56,6 +58,7 @@ PURE = (
     "model.fields",
     "model.resolve",
     "model.rules",
+    "model.engine",
     "download.state",
     "download.throttle",
     "views.frames",

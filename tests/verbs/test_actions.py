@@ -75,7 +75,7 @@ def test_the_bare_magic_prints_the_status_and_gives_the_table(
     assert isinstance(table, Table)
     assert tuple(table.columns) == LIST_COLUMNS
     assert capsys.readouterr().out == (
-        f"Pieces OS emulator 12.3.0+emulator at {server.url} · 5 models · 1 downloaded · 0 loaded · 0 downloading\n"
+        f"Pieces OS emulator 12.3.0-emulator at {server.url} · 5 models · 1 downloaded · 0 loaded · 0 downloading\n"
     )
 
 
@@ -143,7 +143,7 @@ def test_help_asks_no_server(capsys: pytest.CaptureFixture[str]) -> None:
 def test_connect_says_to_whom(magic: Magic, capsys: pytest.CaptureFixture[str]) -> None:
     with Emulator(models=[{"name": "other"}]) as other:
         assert magic(f"connect {other.url}") is None
-        assert capsys.readouterr().out == f"Connected to Pieces OS emulator 12.3.0+emulator at {other.url}.\n"
+        assert capsys.readouterr().out == f"Connected to Pieces OS emulator 12.3.0-emulator at {other.url}.\n"
         assert magic("list")["name"].tolist() == ["other"]
 
 

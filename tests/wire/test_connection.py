@@ -86,7 +86,7 @@ def test_a_dead_address_from_the_environment_names_the_variable() -> None:
 
 
 def test_what_is_no_address_is_refused_at_once() -> None:
-    with pytest.raises(BadArguments, match="is no address"):
+    with pytest.raises(BadArguments, match="is not an address"):
         Connection("http://127.0.0.1:39300/models", find=never)
 
 

@@ -287,7 +287,7 @@ def test_a_person_is_asked_before_something_is_deleted(
         (["list", "a", "b"], "takes only one PATTERN"),
         (["download"], "needs a MODEL"),
         (["download", "phi-2", "--timeout", "soon"], "needs a number"),
-        (["list", "--url", "not an address"], "is no address"),
+        (["list", "--url", "not an address"], "is not an address"),
         (["list", "--url"], "needs URL"),
         (["update", "my-model", "--set", "loaded=true"], "loaded"),
         (["cancel", "phi-2", "--all"], "not both"),

@@ -1,0 +1,165 @@
+"""Memory that comes back when the process ends, whatever ended it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+from pieces_nb import Model, ModelClient, until_exit
+from pieces_nb.emulator import Emulator
+from pieces_nb.errors import PiecesError
+from pieces_nb.until_exit import Watcher
+from tests.conftest import MINE
+from tests.waiting import until
+
+PROGRAM = """
+    import sys, time
+    from pieces_nb import ModelClient
+    from pieces_nb.until_exit import Watcher
+
+    watcher = Watcher(poll_s=0.2)
+    watcher.expect(sys.argv[1], sys.argv[2])
+    with ModelClient(sys.argv[1]) as client:
+        client.load(sys.argv[2])
+    watcher.confirm(sys.argv[2])
+    print(watcher.pid, flush=True)
+    sys.stdin.read()
+"""
+
+
+def start(server: Emulator, model_id: str, program: str = PROGRAM) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """A process that has loaded a model until its end, and the one that watches it."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(program), server.url, model_id],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, psutil.Process(int(process.stdout.readline()))
+
+
+def is_gone(process: psutil.Process) -> bool:
+    return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def test_a_model_leaves_memory_when_the_process_that_loaded_it_is_killed(server: Emulator, client: ModelClient) -> None:
+    process, watcher = start(server, MINE)
+    assert client.get(MINE).loaded
+    end(process)
+    until(lambda: not client.get(MINE).loaded)
+    until(lambda: is_gone(watcher))
+
+
+def test_a_model_leaves_memory_when_the_process_ends_by_itself(server: Emulator, client: ModelClient) -> None:
+    process, watcher = start(server, MINE)
+    process.communicate("")
+    until(lambda: not client.get(MINE).loaded)
+    until(lambda: is_gone(watcher))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no process groups to interrupt")
+def test_an_interrupt_of_the_whole_group_does_not_reach_the_watcher(server: Emulator, client: ModelClient) -> None:
+    process, watcher = start(server, MINE)
+    assert os.getpgid(watcher.pid) != os.getpgid(process.pid)
+    watcher.send_signal(0)
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    until(lambda: not client.get(MINE).loaded)
+
+
+def test_what_somebody_unloaded_and_another_loaded_since_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    unloaded: list[str] = []
+    monkeypatch.setattr(until_exit, "_unload", lambda _url, model_id: unloaded.append(model_id))
+    answers = iter([True, False])  # in memory, taken out by somebody; whatever comes after is theirs
+    dropped = threading.Event()
+
+    def lines() -> Iterator[str]:
+        yield '{"expect": "one", "url": "http://127.0.0.1:9"}\n'
+        yield '{"confirm": "one"}\n'
+        assert dropped.wait(60)
+
+    def ask(_url: str, _model_id: str) -> Model:
+        loaded = next(answers)
+        if not loaded:
+            dropped.set()
+        return Model({"loaded": loaded})
+
+    until_exit.watch(lines(), poll_s=0.01, give_up_s=1.0, ask=ask)
+    assert unloaded == []
+
+
+def test_a_load_under_way_at_the_end_is_waited_for_and_given_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = {"loaded": False}
+    unloaded: list[str] = []
+
+    def unload(_url: str, model_id: str) -> None:
+        unloaded.append(model_id)
+        memory["loaded"] = False
+
+    def ask(_url: str, _model_id: str) -> Model:
+        answer = dict(memory)
+        memory["loaded"] = not unloaded  # the load takes effect after the first look
+        return Model(answer)
+
+    monkeypatch.setattr(until_exit, "_unload", unload)
+    monkeypatch.setattr(until_exit, "_SOON_S", 0.01)
+    until_exit.watch(['{"expect": "one", "url": "http://127.0.0.1:9"}\n'], poll_s=9.0, give_up_s=60.0, ask=ask)
+    assert unloaded == ["one"]
+
+
+def test_a_forked_child_that_lives_on_does_not_keep_the_memory(server: Emulator, client: ModelClient) -> None:
+    forking = PROGRAM.replace(
+        "sys.stdin.read()", "import os\n    if not os.fork():\n        time.sleep(60)\n    sys.stdin.read()"
+    )
+    process, watcher = start(server, MINE, forking)
+    parent = psutil.Process(process.pid)
+    until(lambda: len(parent.children()) == 2)
+    (child,) = [one for one in parent.children() if one.pid != watcher.pid]
+    process.kill()
+    try:
+        until(lambda: not client.get(MINE).loaded)
+        assert child.is_running()
+    finally:
+        child.kill()
+        process.communicate()
+
+
+def test_released_it_stays_in_memory_and_the_watcher_ends(server: Emulator, client: ModelClient) -> None:
+    watching = Watcher()
+    watching.expect(server.url, MINE)
+    client.load(MINE)
+    watching.confirm(MINE)
+    process = psutil.Process(watching.pid or 0)
+    watching.release(MINE)
+    until(lambda: is_gone(process))
+    assert watching.pid is None
+    assert client.get(MINE).loaded
+
+
+def test_closed_it_gives_back_at_once(server: Emulator, client: ModelClient) -> None:
+    watching = Watcher()
+    watching.expect(server.url, MINE)
+    client.load(MINE)
+    watching.confirm(MINE)
+    watching.close()
+    assert not client.get(MINE).loaded
+
+
+@pytest.mark.parametrize("command", [["/nonexistent/python"], [sys.executable, "-c", "print('nonsense')"]])
+def test_a_watcher_that_cannot_start_is_one_line_before_anything_is_loaded(command: list[str]) -> None:
+    with pytest.raises(PiecesError, match="Nothing is loaded: the process that would give it back"):
+        Watcher(command=command).expect("http://127.0.0.1:9", MINE)
