@@ -294,7 +294,7 @@ class ModelClient:
             download = downloads.Download(model, self._context(), joined=model.downloading)
             if not download.done:
                 self._downloads[model.id] = download
-        download.subscribe(lambda download: self._note(download, verb))
+        download.at_end(lambda download: self._note(download, verb))
         return download.start()
 
     def _context(self) -> Context:

@@ -143,6 +143,10 @@ class CancelAnswered(NamedTuple):
     """The server took that."""
 
 
+class CancelUnanswered(NamedTuple):
+    """That was given up: whether it took effect a snapshot tells."""
+
+
 class CancelRefused(NamedTuple):
     """The server refused that."""
 
@@ -165,20 +169,17 @@ class TimePassed(NamedTuple):
     """Nothing but time."""
 
 
+StartEvent = StartAnswered | StartRefused | StartUnanswered
+CancelEvent = CancelAsked | CancelSent | CancelAnswered | CancelUnanswered | CancelRefused
 Event = (
     FrameHeard
     | SnapshotSeen
     | ModelGone
     | NoAnswer
-    | StartAnswered
-    | StartRefused
-    | StartUnanswered
+    | StartEvent
     | SocketOpened
     | SocketLost
-    | CancelAsked
-    | CancelSent
-    | CancelAnswered
-    | CancelRefused
+    | CancelEvent
     | Thawed
     | Broke
     | TimePassed
@@ -215,6 +216,7 @@ class Cancel(NamedTuple):
     asked_at: float
     sent_at: float | None = None
     sent_running: bool = False  # it was sent when the attempt had begun
+    sent_ended: bool = False  # it was sent when snapshots said already that it no longer ran
     in_flight: bool = False
     accepted_at: float | None = None
     refused: str | None = None  # the server's words to the last one sent
@@ -226,6 +228,8 @@ class Socket(NamedTuple):
     opened_at: float | None = None  # None while it is closed
     heard_at: float = 0.0  # when it opened or last said something
     was_open: bool = False
+    has_spoken: bool = False  # a frame with a status has come over this connection
+    peak: float | None = None  # the highest percentage heard before it opened
     words: str = ""  # why it is closed
     reconnects: int = 0
     backoff_s: float = 0.0
@@ -240,7 +244,9 @@ class Attempt(NamedTuple):
     grace_from: float | None = None  # since when it could have begun; None while the POST is open
     record: Record = Record()
     percentage: float | None = None
-    is_pinned: bool = False  # a frame amid others has shown it; a first one may be old
+    is_pinned: bool = False  # not the first frame of a connection has shown it; that one may be old
+    may_restart: bool = False  # a first frame said INITIALIZED: of a restart, or of the beginning told again
+    peak: float | None = None  # the highest heard of it or, before a correction, of what was taken for it
     held: float | None = None  # what a first frame said before anything told that this attempt has begun
     raw_percentage: float | None = None  # the last one heard, which may have gone back
     first_percentage: float | None = None  # where it stood when it was joined; None for one that began here
@@ -286,6 +292,7 @@ class DownloadState(NamedTuple):
     reason: str = ""  # why it ended so; '' for a plain COMPLETED
 
     heard: str = ""  # the last words that could explain an end
+    post_open: bool = True  # the POST that starts it has neither been answered nor been given up
     refusal: Evidence | None = None  # the server's error in answer to our POST, unless it ran after that
     cancel: Cancel | None = None
     socket: Socket = Socket()
@@ -316,6 +323,17 @@ class DownloadState(NamedTuple):
     @property
     def percentage(self) -> float | None:
         return self.current.percentage
+
+    @property
+    def raw_percentage(self) -> float | None:
+        """The last one heard, which may have gone back."""
+        return self.current.raw_percentage
+
+    @property
+    def verdict(self) -> DownloadStatus | None:
+        """The end that a frame has told of, not confirmed yet."""
+        verdict = self.current.record.verdict
+        return verdict.status if verdict is not None and self.alive else None
 
     @property
     def seen_downloading(self) -> bool:
@@ -399,7 +417,9 @@ def start(
         return state
     record = Record().with_snapshot(Evidence(of_snapshot(model, asked_at=now).source, now, downloading=True))
     current = state.current._replace(phase=Phase.RUNNING, grace_from=now, record=record)
-    return state._replace(joined=True, status=DownloadStatus.IN_PROGRESS, current=current, connect_at=now)
+    return state._replace(
+        joined=True, status=DownloadStatus.IN_PROGRESS, current=current, connect_at=now, post_open=False
+    )
 
 
 def already_there(model: Model, *, now: float, wall_at_zero: float = 0.0) -> DownloadState:
@@ -433,7 +453,7 @@ def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:
             state = _socket_opened(state, now)
         case SocketLost():
             state = _socket_lost(state, event, now)
-        case CancelAsked() | CancelSent() | CancelAnswered() | CancelRefused():
+        case CancelAsked() | CancelSent() | CancelAnswered() | CancelUnanswered() | CancelRefused():
             state = _canceling(state, event, now)
         case Thawed(stopped_s):
             state = _thawed(state, stopped_s, now)
@@ -459,11 +479,10 @@ def _noted(state: DownloadState, record: Record) -> DownloadState:
 # The start -----------------------------------------------------------------------------------------------------------
 
 
-def _start_answered(
-    state: DownloadState, event: StartAnswered | StartRefused | StartUnanswered, now: float
-) -> DownloadState:
+def _start_answered(state: DownloadState, event: StartEvent, now: float) -> DownloadState:
     """The grace runs from here. The socket waits for one more snapshot: it makes the first frames plain."""
-    state = state._replace(ask_at=now, answered_at=now if not isinstance(event, StartUnanswered) else state.answered_at)
+    answered_at = state.answered_at if isinstance(event, StartUnanswered) else now
+    state = state._replace(post_open=False, ask_at=now, answered_at=answered_at)
     if isinstance(event, StartRefused):
         state = state._replace(refusal=of_refusal(event.words, at=now), heard=event.words)
     if state.current.grace_from is None:
@@ -479,7 +498,7 @@ def _alive(state: DownloadState, now: float) -> DownloadState:
     if before.phase is Phase.WAITING:
         held = state.current.held
         state = state._replace(current=state.current._replace(held=None))
-        return _moved(state, held, now, opening=True)
+        return _moved(state, held, now, opening=True, is_first=True)
     return state
 
 
@@ -510,7 +529,14 @@ def merged(earlier: ModelDownloadProgress, later: ModelDownloadProgress) -> Mode
 def _heard(state: DownloadState, progress: ModelDownloadProgress, now: float) -> DownloadState:
     opened_at = state.socket.opened_at
     opening = opened_at is not None and now - opened_at < state.timing.poll_soon_s
-    state = _answered(state, now)._replace(socket=state.socket._replace(heard_at=now))
+    state = _heard_by_status(_answered(state, now), progress, now, opening=opening)
+    spoken = state.socket.has_spoken or progress.status is not DownloadStatus.UNKNOWN
+    return state._replace(socket=state.socket._replace(heard_at=now, has_spoken=spoken))
+
+
+def _heard_by_status(
+    state: DownloadState, progress: ModelDownloadProgress, now: float, *, opening: bool
+) -> DownloadState:
     match progress.status:
         case DownloadStatus.COMPLETED | DownloadStatus.FAILED | DownloadStatus.CANCELED:
             return _heard_end(state, progress, now, opening=opening)
@@ -531,6 +557,8 @@ def _heard_end(state: DownloadState, progress: ModelDownloadProgress, now: float
     evidence = of_frame(progress, at=now, opening=opening or not state.alive, first=first)
     verdict = state.current.record.verdict
     state = _noted(state, state.current.record.with_end(evidence))._replace(heard=f"the server said {progress.status}")
+    if opening:  # what came before it over this connection was as old as it may be
+        state = state._replace(current=state.current._replace(held=None, is_pinned=False))
     is_news = state.alive and state.current.record.verdict is not verdict
     return _led(state, Sign.DOUBTED)._replace(
         ask_at=now if is_news else min(state.ask_at, now + state.timing.poll_soon_s)
@@ -547,7 +575,7 @@ def _heard_life(state: DownloadState, progress: ModelDownloadProgress, now: floa
         if not opening:
             state = _restarted(state, progress.status, now)
         else:
-            state = state._replace(current=attempt._replace(is_pinned=False))
+            state = state._replace(current=attempt._replace(may_restart=True))
     if opening and not _rises(state, progress.percentage):
         state = _noted(state, state.current.record.with_opening())
     else:
@@ -559,7 +587,7 @@ def _heard_life(state: DownloadState, progress: ModelDownloadProgress, now: floa
 
 def _rises(state: DownloadState, percentage: float | None) -> bool:
     """Whether a first frame says more than an earlier connection did: then it is no repetition."""
-    known = state.current.percentage if state.alive else state.current.held
+    known = state.socket.peak
     return percentage is not None and known is not None and percentage > known
 
 
@@ -571,17 +599,25 @@ def _moved_unbegun(state: DownloadState, percentage: float | None) -> DownloadSt
     return state._replace(current=attempt._replace(raw_percentage=percentage, has_moved=has_moved))
 
 
-def _moved(state: DownloadState, percentage: float | None, now: float, *, opening: bool) -> DownloadState:
+def _moved(
+    state: DownloadState, percentage: float | None, now: float, *, opening: bool, is_first: bool = False
+) -> DownloadState:
     """Take in a percentage. One that went back is kept apart: its rising again is life, not progress to show."""
     attempt = state.current
     if percentage is None:
         return state
     if not attempt.has_begun:
-        return state._replace(current=attempt._replace(held=percentage))
+        return state._replace(current=attempt._replace(held=percentage, peak=max(percentage, attempt.peak or 0.0)))
     before, shown = attempt.raw_percentage, attempt.percentage
-    if shown is not None and percentage < shown and not attempt.is_pinned:
-        return _corrected(state, percentage, now, opening=opening)
-    attempt = attempt._replace(raw_percentage=percentage, is_pinned=attempt.is_pinned or not opening)
+    is_first = is_first or (opening and not state.socket.has_spoken)
+    if shown is not None and percentage < shown:
+        was_old = not is_first and not attempt.is_pinned
+        if was_old or (attempt.may_restart and not opening):
+            return _corrected(state, percentage, now)
+    elif not is_first:
+        attempt = attempt._replace(is_pinned=True, may_restart=False)
+    peak = percentage if attempt.peak is None else max(percentage, attempt.peak)
+    attempt = attempt._replace(raw_percentage=percentage, peak=peak)
     if before is not None and percentage <= before:
         return state._replace(current=attempt)
     attempt = attempt._replace(progress_at=now, stalled_at=None)
@@ -589,14 +625,14 @@ def _moved(state: DownloadState, percentage: float | None, now: float, *, openin
         attempt = attempt._replace(
             percentage=percentage,
             first_percentage=percentage if state.joined and shown is None else attempt.first_percentage,
-            is_pinned=not opening,
+            is_pinned=not is_first,
             samples=_sampled(state, percentage, now),
         )
     ask_at = max(state.ask_at, now + state.timing.poll_s) if _is_calm(state, now) else state.ask_at
     return state._replace(current=attempt, ask_at=ask_at)
 
 
-def _corrected(state: DownloadState, percentage: float, now: float, *, opening: bool) -> DownloadState:
+def _corrected(state: DownloadState, percentage: float, now: float) -> DownloadState:
     """What was shown was old: an attempt of its own has that percentage, with all the evidence there is."""
     attempt = state.current
     return state._replace(
@@ -605,7 +641,8 @@ def _corrected(state: DownloadState, percentage: float, now: float, *, opening: 
             percentage=percentage,
             raw_percentage=percentage,
             first_percentage=percentage if attempt.first_percentage is not None else None,
-            is_pinned=not opening,
+            is_pinned=True,
+            may_restart=False,
             progress_at=now,
             stalled_at=None,
             samples=(Sample(now, percentage),),
@@ -661,10 +698,9 @@ def _seen_running(state: DownloadState, asked_at: float, now: float) -> Download
 
 def _connecting(state: DownloadState, now: float) -> DownloadState:
     """The socket that waited for the answer to the start, and for a snapshot after it, may open."""
-    if state.phase is Phase.STARTING or state.connect_at is None or state.socket.was_open or state.socket.words:
+    if state.post_open or state.connect_at is None or state.socket.was_open or state.socket.words:
         return state
-    answered = state.current.grace_from is not None and state.asked_at >= state.current.grace_from
-    return state._replace(connect_at=min(state.connect_at, now)) if answered else state
+    return state._replace(connect_at=min(state.connect_at, now))
 
 
 def _next_question(state: DownloadState, now: float) -> float:
@@ -686,7 +722,8 @@ def _answered(state: DownloadState, now: float, *, asked_at: float | None = None
         return state
     outages = state.outages
     if outages and outages[-1].ended is None:
-        outages = (*outages[:-1], outages[-1]._replace(ended=wall_time(state, now), ended_at=now))
+        # The time of the question: what it says of the download is of that moment too.
+        outages = (*outages[:-1], outages[-1]._replace(ended=wall_time(state, now), ended_at=state.answered_at))
     return state._replace(silent_since=None, outages=outages)
 
 
@@ -844,7 +881,7 @@ def _was_denied(record: Record, grace_s: float) -> bool:
 def _outage_words(state: DownloadState) -> str:
     """Say that the server was away between the last sign of life and now, if it was."""
     last = state.outages[-1] if state.outages else None
-    if last is None or last.ended_at is None or last.ended_at < state.current.record.positive_at:
+    if last is None or last.ended_at is None or last.ended_at <= state.current.record.positive_at:
         return ""
     return f"{last.words}; the download did not survive it"
 
@@ -864,9 +901,7 @@ def _ended(state: DownloadState, status: DownloadStatus, reason: str, at: float)
 # Canceling -----------------------------------------------------------------------------------------------------------
 
 
-def _canceling(
-    state: DownloadState, event: CancelAsked | CancelSent | CancelAnswered | CancelRefused, now: float
-) -> DownloadState:
+def _canceling(state: DownloadState, event: CancelEvent, now: float) -> DownloadState:
     cancel = state.cancel
     match event:
         case CancelAsked():
@@ -874,18 +909,20 @@ def _canceling(
             standing = cancel is not None and not _is_spent(state, cancel, now)
             return state if standing else state._replace(cancel=Cancel(now), ask_at=now)
         case CancelSent():
-            cancel = (cancel or Cancel(now))._replace(sent_at=now, sent_running=state.alive, in_flight=True)
-            return state._replace(cancel=cancel, ask_at=now)
-        case CancelAnswered():
-            if cancel is None:
-                return state
-            return state._replace(cancel=cancel._replace(in_flight=False, accepted_at=now, refused=None), ask_at=now)
-        case CancelRefused(words):
-            if cancel is None:
-                return state
-            return state._replace(cancel=cancel._replace(in_flight=False, refused=words), ask_at=now)
-        case _:
-            assert_never(event)
+            record = state.current.record
+            cancel = (cancel or Cancel(now))._replace(
+                sent_at=now,
+                sent_running=state.alive,
+                sent_ended=record.flagged and record.idle is not None,
+                in_flight=True,
+            )
+        case CancelAnswered() if cancel is not None:
+            cancel = cancel._replace(in_flight=False, accepted_at=now, refused=None)
+        case CancelUnanswered() if cancel is not None:
+            cancel = cancel._replace(in_flight=False)
+        case CancelRefused(words) if cancel is not None:
+            cancel = cancel._replace(in_flight=False, refused=words)
+    return state._replace(cancel=cancel, ask_at=now)
 
 
 def _is_spent(state: DownloadState, cancel: Cancel, now: float) -> bool:
@@ -917,7 +954,9 @@ def _cancel_is_open(state: DownloadState, now: float) -> bool:
 def _cancel_explains(state: DownloadState) -> bool:
     """Whether a cancel of ours can be why it has ended: taken by the server, and not ignored for so long as it may."""
     cancel = state.cancel
-    if cancel is None or cancel.sent_at is None or (cancel.refused is not None and cancel.accepted_at is None):
+    if cancel is None or cancel.sent_at is None or cancel.sent_ended:
+        return False
+    if cancel.refused is not None and cancel.accepted_at is None:
         return False
     return state.current.record.positive_at <= cancel.sent_at + state.timing.cancel_within_s
 
@@ -936,10 +975,10 @@ def _canceled_now(state: DownloadState) -> End | None:
     cancel, record = state.cancel, state.current.record
     if cancel is None or cancel.sent_at is None or not cancel.sent_running or not _cancel_explains(state):
         return None
-    if record.idle is None or record.idle_from is None or record.verdict is not None:
+    if record.idle is None or record.idle_from is None:
+        return None
+    if record.verdict is not None and (not record.verdict.opening or record.denied_at is None):
         return None  # a frame's own word comes first
-    if record.idle_from.at < cancel.sent_at and record.flagged:
-        return None  # it had ended before
     answered_at = cancel.accepted_at
     if answered_at is not None and record.idle.at >= answered_at and (record.flagged or state.attempt > 1):
         return End(DownloadStatus.CANCELED)
@@ -954,7 +993,13 @@ def _socket_opened(state: DownloadState, now: float) -> DownloadState:
     socket = state.socket
     return state._replace(
         socket=socket._replace(
-            opened_at=now, heard_at=now, was_open=True, words="", reconnects=socket.reconnects + socket.was_open
+            opened_at=now,
+            heard_at=now,
+            was_open=True,
+            has_spoken=False,
+            peak=state.current.peak,
+            words="",
+            reconnects=socket.reconnects + socket.was_open,
         ),
         connect_at=None,
     )
@@ -963,6 +1008,9 @@ def _socket_opened(state: DownloadState, now: float) -> DownloadState:
 def _socket_lost(state: DownloadState, event: SocketLost, now: float) -> DownloadState:
     timing, socket = state.timing, state.socket
     backoff = min(timing.backoff_most_s, max(timing.backoff_first_s, socket.backoff_s * 2))
+    attempt = state.current
+    if (attempt.may_restart or not attempt.is_pinned) and (attempt.raw_percentage or 0.0) < (attempt.percentage or 0.0):
+        state = _corrected(state, attempt.raw_percentage or 0.0, now)  # the last that this connection said
     return state._replace(
         socket=socket._replace(opened_at=None, words=event.words, backoff_s=backoff),
         connect_at=now + backoff * (0.5 + event.jitter / 2),

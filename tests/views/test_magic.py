@@ -310,7 +310,9 @@ def test_another_web_server_on_the_port_is_not_taken_for_pieces_os(
 def test_what_is_no_address_is_said_to_be_none(
     notebook: InteractiveShell, capsys: pytest.CaptureFixture[str], address: str
 ) -> None:
-    assert re.match(r"BadArguments: .* is not an address", failure(notebook, f"%pieces_model connect {address}", capsys))
+    assert re.match(
+        r"BadArguments: .* is not an address", failure(notebook, f"%pieces_model connect {address}", capsys)
+    )
 
 
 def test_a_full_disk_is_told_in_the_servers_words_and_nothing_is_lost(

@@ -44,11 +44,12 @@ class Puppet(Download):
         self.raw |= {} if size is None else {"bytes": {"value": size}}
         around = Context(Transport("http://127.0.0.1:9"), clock=lambda: self.now, wall_clock=lambda: self.now)
         super().__init__(Model(self.raw), around)
+        self._follower.advance(ds.StartAnswered())
 
     def tell(self, *events: ds.Event, after_s: float = 1.0) -> Puppet:
         for event in events:
             self.now += after_s
-            self._advance(event)
+            self._follower.advance(event)
         return self
 
     def at(self, *percentages: float) -> Puppet:
@@ -56,14 +57,15 @@ class Puppet(Download):
         return self.tell(*map(ds.FrameHeard, frames))
 
     def show(self) -> Puppet:
-        self._publish()
+        self._subscribers.tell()
+        self._subscribers.settle()
         return self
 
     def snapshot(self, **fields: Any) -> Puppet:
-        return self.tell(ds.SnapshotSeen(Model({**self.raw, "downloading": False, **fields}), self.now))
+        return self.tell(ds.SnapshotSeen(Model({**self.raw, "downloading": False, **fields}), self.now + 1.0))
 
     def finish(self) -> Puppet:
-        self._closing_down()
+        self._follower.finish()
         return self
 
     def complete(self) -> Puppet:
@@ -186,7 +188,7 @@ def test_a_finished_download_is_one_line_with_size_duration_and_mean_speed() -> 
 def test_a_failed_and_a_canceled_download_say_why_and_when() -> None:
     assert record(Puppet().at(50).fail("410: gone")) == "Phi-2: FAILED (the model is gone: 410: gone) after 2.0 s"
     canceled = Puppet().at(50).tell(ds.SnapshotSeen(Model({"id": "m-1", "name": "Phi-2", "downloading": True}), 1001))
-    canceled.tell(ds.CancelAsked()).snapshot().finish()
+    canceled.tell(ds.CancelAsked()).tell(ds.CancelSent(), ds.CancelAnswered(), after_s=0.0).snapshot().finish()
     assert record(canceled) == "Phi-2: CANCELED after 4.0 s"
 
 
