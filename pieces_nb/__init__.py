@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
+    from pieces_nb.settings import Settings
 
 __version__ = "0.1.0"
 
@@ -50,6 +51,7 @@ __all__ = [
     "PiecesServerError",
     "PiecesUnreachable",
     "ProtocolError",
+    "Settings",
     "StoppedWaiting",
     "WaitTimeout",
     "__version__",
@@ -62,6 +64,7 @@ _HOMES = {
     "DownloadStatus": "model.models",
     "Model": "model.models",
     "ModelDownloadProgress": "model.models",
+    "Settings": "settings",
 }
 
 

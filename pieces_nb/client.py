@@ -1,59 +1,46 @@
 """`ModelClient`: what Python code uses, and what the magic and the panel stand on.
 
-A thin facade: each method resolves a name, calls an endpoint or a workflow, and notes it in the history.
+A thin facade: each method resolves a name and calls an endpoint or a workflow, which notes it in the history.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from pieces_nb.download.throttle import UpdateBudget
 from pieces_nb.errors import CancelNotConfirmed, ModelNotFound, ModelStateError, PiecesError, PiecesUnreachable
-from pieces_nb.history import Entry, History
+from pieces_nb.history import HISTORY, History
 from pieces_nb.model import resolve
 from pieces_nb.model.models import Model
+from pieces_nb.settings import Settings, seconds_or_none, wrong_type
 from pieces_nb.text import printable
 from pieces_nb.wire import endpoints
 from pieces_nb.wire.connection import EMULATOR, VARIABLE, Connection, address_from_environment
 
 if TYPE_CHECKING:
-    from pieces_nb.download.download import Context, Download, Downloads
+    from pieces_nb.download.download import Download, Downloads
     from pieces_nb.download.state import Timing
     from pieces_nb.emulator import Emulator
+    from pieces_nb.registry import Registry
     from pieces_nb.views.frames import Table
     from pieces_nb.views.panel import Panel
     from pieces_nb.wire.discovery import Found
+    from pieces_nb.workflows import Context, Loans
 
+__all__ = ["ModelClient", "Settings"]
 log = logging.getLogger(__name__)
-
-
-class Settings:
-    """Timeouts in seconds. `wait_timeout_s` is the magic's; None waits for ever."""
-
-    # No dataclass: that module's import would take as long as all others of this one together.
-    def __init__(
-        self,
-        *,
-        timeout_s: float = 10.0,
-        load_timeout_s: float = 600.0,
-        wait_timeout_s: float | None = None,
-        stall_after_s: float = 30.0,
-    ) -> None:
-        self.timeout_s = timeout_s
-        self.load_timeout_s = load_timeout_s
-        self.wait_timeout_s = wait_timeout_s
-        self.stall_after_s = stall_after_s
 
 
 _budget = UpdateBudget()  # one for all clients of this process: they share one front end
 _emulator_lock = threading.Lock()  # guards the set below
 _emulator_users: weakref.WeakSet[ModelClient] = weakref.WeakSet()
+_clients: weakref.WeakSet[ModelClient] = weakref.WeakSet()  # those that a child of `fork` has to begin anew
 
 
 class ModelClient:
@@ -74,10 +61,15 @@ class ModelClient:
         settings: Settings | None = None,
         timing: Timing | None = None,
         connection: Connection | None = None,
+        history: History | None = None,
     ) -> None:
+        if url is not None and not isinstance(url, str):
+            raise wrong_type("url is a text such as 'http://127.0.0.1:39300'", url)
+        if settings is not None and not isinstance(settings, Settings):
+            raise wrong_type("settings is a Settings", settings)
         self.settings = settings or Settings()
-        self.history = History()
-        self._patience = timing
+        self.history = HISTORY if history is None else history  # one for the process, whoever acted
+        self._timing = timing
         address = url or address_from_environment() or None
         self._wants_emulator = address == EMULATOR and connection is None
         self._connection = connection or Connection(
@@ -85,8 +77,14 @@ class ModelClient:
             timeout_s=self.settings.timeout_s,
             named_by="" if url else VARIABLE,
         )
-        self._lock = threading.Lock()  # guards _downloads
-        self._downloads: dict[str, Download] = {}
+        self._begin_anew()
+        _remember(self)
+
+    def _begin_anew(self) -> None:
+        """Follow nothing and show nothing: at the beginning, and in a child of `fork`, whose locks are its own."""
+        self._lock = threading.Lock()  # guards the making of the two below
+        self._made_registry: Registry | None = None
+        self._made_loans: Loans | None = None
         self._panels: weakref.WeakSet[Panel] = weakref.WeakSet()
 
     @classmethod
@@ -134,11 +132,8 @@ class ModelClient:
         """Stop following downloads (they go on), close panels and connections. Nothing of this client runs after it."""
         for panel in list(self._panels):
             panel.close()
-        with self._lock:
-            downloads = list(self._downloads.values())
-            self._downloads.clear()
-        for download in downloads:
-            download.close()
+        if self._made_registry is not None:
+            self._made_registry.close()
         self._connection.close()
         with _emulator_lock:
             was_user = self in _emulator_users
@@ -152,6 +147,11 @@ class ModelClient:
     def __exit__(self, *_exc: object) -> None:
         self.close()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A ModelClient cannot be pickled or copied: it holds connections. Make another where you need it."
+        )
+
     # Looking ---------------------------------------------------------------------------------------------------------
 
     def models(self) -> list[Model]:
@@ -162,6 +162,8 @@ class ModelClient:
         """Return a fresh snapshot of one model. Source: `GET /model/{model}`; for a name `GET /models` before it."""
         if isinstance(model, Model):
             return self._snapshot(model.id)
+        if not isinstance(model, str):
+            raise wrong_type("A model is named by a text (its name or id) or by a Model", model)
         if resolve.looks_like_id(model):
             try:
                 return self._snapshot(model.strip())
@@ -189,7 +191,7 @@ class ModelClient:
         from pieces_nb.views import frames as tables
 
         frame = tables.change_frame(before.raw, after.raw, list(changes))
-        return tables.Table.of(frame, caption=f"{_title(after)} · {self.server}", shows_index=True)
+        return tables.Table.of(frame, caption=f"{after.shown} · {self.server}", shows_index=True)
 
     def progress_table(self, downloads: Sequence[Download]) -> Table:
         """Return one row a download: name status percentage done_gb size_gb speed_mb_s time_left_s stalled_since id."""
@@ -211,8 +213,7 @@ class ModelClient:
         from pieces_nb import workflows
         from pieces_nb.views import frames as tables
 
-        url = self.url
-        shares, note = workflows.usage(self.models(), url=url)
+        shares, note = workflows.usage(self.models(), machine=self._context.machine())
         return tables.Table.of(
             tables.usage_frame(shares),
             caption=f"{note} · {self.server}",
@@ -226,39 +227,30 @@ class ModelClient:
         load: bool = False,
         force: bool = False,
         dry_run: bool = False,
+        timeout: float | None = None,
         wait: Callable[[Download], object] | None = None,
         tell: Callable[[str], object] | None = None,
     ) -> Table:
         """Have a model downloaded and, with `load`, in memory; what is done already is left alone.
 
         Returns the plan as it stands at the end, one row a step: step needed_gb available_gb verdict. With `dry_run`
-        that is all. `tell` hears each step that is to be done, in words, before anything is; `wait` waits for the
-        download, by default `Download.wait`. Raises what download and load raise.
+        that is all. `tell` hears each step that is to be done, in words, before anything is. The download is waited for
+        `timeout` seconds at most, or as `wait` does it. Raises what download and load raise.
         """
         from pieces_nb import workflows
         from pieces_nb.views import frames as tables
 
-        seen = self.get(model)
-        steps = workflows.plan(seen, load=load, url=self.url)
+        timeout_s = seconds_or_none("timeout", timeout)
+
+        def fetch(model: Model) -> None:
+            download = self._download(model)
+            _ = wait(download) if wait is not None else download.wait(timeout_s)
+
+        context, seen = self._context, self.get(model)
         if not dry_run:
-            self.check_downloadable(seen)
-            for step in steps:
-                if tell is not None and not step.done:
-                    tell(step.words)
-            seen = self._carry_out(seen, load=load, force=force, wait=wait)
-            steps = workflows.plan(seen, load=load, url=self.url)
-        return tables.Table.of(tables.plan_frame(steps), caption=f"{_title(seen)} is {seen.state} · {self.server}")
-
-    def _carry_out(self, model: Model, *, load: bool, force: bool, wait: Callable[[Download], object] | None) -> Model:
-        from pieces_nb import workflows
-
-        if load and not force and not model.loaded:
-            workflows.check_could_ever_fit(model, url=self.url)
-        if not model.downloaded:
-            download = self.download(model)
-            _ = wait(download) if wait is not None else download.wait()
-        seen = self.get(model)
-        return self.load(seen, force=force) if load and not seen.loaded else seen
+            seen = workflows.ensure(context, seen, into_memory=load, force=force, fetch=fetch, tell=tell)
+        steps = workflows.plan(seen, load=load, machine=context.machine())
+        return tables.Table.of(tables.plan_frame(steps), caption=f"{seen.shown} is {seen.state} · {self.server}")
 
     def snapshot(self, *models: str | Model) -> Table:
         """Return the snapshots of models side by side: one column each, indexed by the wire's fields, nested dotted."""
@@ -274,68 +266,56 @@ class ModelClient:
 
         Raises `ModelStateError` for a model in the cloud. Source: `POST /model/{model}/download` and its progress.
         """
-        seen = self.get(model)
-        self.check_downloadable(seen)
-        return self._follow(seen, "download")
+        return self._download(self.get(model))
+
+    def _download(self, model: Model) -> Download:
+        from pieces_nb.registry import outlives
+
+        self.check_downloadable(model)
+        running, timing = self._registry.running(model.id), self.timing
+        if running is not None and running.state.alive and model.flag("downloading") is False and not model.downloaded:
+            # Either its flag lags or it is about to end; then it is begun again, not handed out dying.
+            within_s = timing.settle_s + timing.poll_soon_s
+            if not outlives(running, lambda: self._snapshot(model.id), within_s=within_s, every_s=timing.poll_soon_s):
+                model = self._snapshot(model.id)
+        return self._follow(model, "download", joined=model.downloading)
 
     @staticmethod
     def check_downloadable(model: Model) -> None:
         """Raise `ModelStateError` for a model in the cloud."""
-        if model.cloud:
-            raise ModelStateError(f"{_title(model)} runs in the cloud: there is nothing to download.")
+        from pieces_nb.operations import is_needed
 
-    def _follow(self, model: Model, verb: str) -> Download:
-        from pieces_nb.download import download as downloads
+        is_needed(model, "download")
 
-        with self._lock:
-            running = self._downloads.get(model.id)
-            if running is not None and not running.done and not running.closed:
-                return running
-            download = downloads.Download(model, self._context(), joined=model.downloading)
-            if not download.done:
-                self._downloads[model.id] = download
-        download.at_end(lambda download: self._note(download, verb))
-        return download.start()
-
-    def _context(self) -> Context:
+    def _follow(self, model: Model, verb: str, *, joined: bool = True) -> Download:
         from pieces_nb.download.download import Context
 
         connection = self.connection
-        return Context(transport=connection.transport, timing=self.timing, budget=_budget, relocate=connection.relocate)
-
-    def _note(self, download: Download, verb: str) -> None:
-        """Record a download that has ended, and let it go."""
-        if not download.done:
-            return
-        with self._lock:
-            if self._downloads.get(download.model.id) is download:
-                del self._downloads[download.model.id]
-        self.history.add(
-            Entry(
-                started=download.started,
-                verb=verb,
-                model=download.model.title,
-                outcome=str(download.status),
-                seconds=download.duration_s,
-                bytes=download.moved_bytes,
-                mean_bytes_per_s=download.mean_bytes_per_s,
-                reconnects=download.state.reconnects,
-                error=str(download.error or ""),
-            )
+        context = Context(
+            transport=connection.transport, timing=self.timing, budget=_budget, relocate=connection.relocate
         )
+        return self._registry.follow(model, context, verb, joined=joined)
+
+    @property
+    def _registry(self) -> Registry:
+        from pieces_nb.registry import Registry
+
+        with self._lock:
+            if self._made_registry is None:
+                self._made_registry = Registry(self.history)
+            return self._made_registry
 
     @property
     def downloads(self) -> Downloads:
         """The downloads that this client follows now."""
         from pieces_nb.download.download import Downloads
 
-        with self._lock:
-            return Downloads(list(self._downloads.values()))
+        return Downloads(self._registry.all_running())
 
     def progress(self, *models: str | Model) -> Downloads:
         """Return what is downloading, whoever began it, each followed from now on; of `models` if any are named.
 
-        Raises `ModelStateError` for a named model that is not downloading.
+        Starts nothing. Raises `ModelStateError` for a named model that is not downloading.
         """
         from pieces_nb.download.download import Downloads
 
@@ -344,11 +324,15 @@ class ModelClient:
             ours = {download.model.id: download for download in self.downloads}
             others = [model for model in self.models() if model.downloading and model.id not in ours]
             return Downloads([*ours.values(), *(self._follow(model, "progress") for model in others)])
-        seen = [self.get(model) for model in models]
-        for model in seen:
-            if not model.downloading and model.id not in self._downloads:
-                raise ModelStateError(f"{_title(model)} is not downloading; it is {model.state}.")
-        return Downloads([self._follow(model, "progress") for model in seen])
+        return Downloads([self._running(self.get(model), "progress") for model in models])
+
+    def _running(self, model: Model, verb: str) -> Download:
+        """Return the download of a model that runs, here or elsewhere; raises `ModelStateError` if none does."""
+        from pieces_nb.operations import is_needed
+
+        running = self._registry.running(model.id)
+        is_needed(model, verb, followed=running is not None)
+        return running or self._follow(model, "progress")
 
     def cancel(self, model: str | Model) -> Model:
         """Cancel a download, whoever began it, and return the model when a snapshot confirms it.
@@ -357,30 +341,32 @@ class ModelClient:
         Source: `POST /model/{model}/download/cancel`.
         """
         seen = self.get(model)
-        with self._lock:
-            running = self._downloads.get(seen.id)
-        with self.history.recording("cancel", seen.title):
-            if running is None or running.done:
-                if not seen.downloading:
-                    raise ModelStateError(f"{_title(seen)} is not downloading; it is {seen.state}.")
-                running = self._follow(seen, "progress")
+        with self.history.recording("cancel", seen.title, model_id=seen.id):
+            running = self._running(seen, "cancel")
             running.cancel()
         return running.model
 
     def cancel_all(self) -> list[Model]:
-        """Cancel everything that is downloading; every one is tried before the first failure is raised."""
-        canceled, failures = [], []
-        for model in self.models():
-            if model.downloading or model.id in self._downloads:
-                try:
-                    canceled.append(self.cancel(model))
-                except PiecesError as exc:
-                    failures.append(exc)
-        if failures:
-            raise CancelNotConfirmed(" ".join(str(failure) for failure in failures)) from failures[0]
-        return canceled
+        """Cancel everything that is downloading, all at once; every failure is told.
+
+        Raises `CancelNotConfirmed`. One that has ended or vanished meanwhile is no failure.
+        """
+        ours = {download.model.id for download in self._registry.all_running()}
+        running = [model for model in self.models() if model.downloading or model.id in ours]
+        outcomes = _at_once([lambda model=model: self.cancel(model) for model in running])  # type: ignore[misc]  # bound
+        failures = [one for one in outcomes if isinstance(one, Exception)]
+        told = [one for one in failures if not isinstance(one, ModelStateError | ModelNotFound)]
+        if told:
+            _raise_together(told)
+        return [one for one in outcomes if isinstance(one, Model)]
 
     # Memory ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _context(self) -> Context:
+        from pieces_nb.workflows import Context
+
+        return Context(self.connection, self.timing, self.history, self.settings.load_timeout_s)
 
     def load(self, model: str | Model, *, force: bool = False) -> Model:
         """Load a downloaded model into memory and return its snapshot; a loaded one is a no-op. May take a minute.
@@ -390,11 +376,7 @@ class ModelClient:
         """
         from pieces_nb import workflows
 
-        seen = self.get(model)
-        with self.history.recording("load", seen.title):
-            return workflows.load(
-                self.connection, seen, load_timeout_s=self.settings.load_timeout_s, force=force, timing=self.timing
-            )
+        return workflows.load(self._context, self.get(model), force=force)
 
     def unload(self, model: str | Model) -> Model:
         """Take a model out of memory and return its snapshot; one that is not loaded is a no-op.
@@ -403,9 +385,7 @@ class ModelClient:
         """
         from pieces_nb import workflows
 
-        seen = self.get(model)
-        with self.history.recording("unload", seen.title):
-            return workflows.unload(self.connection, seen, timing=self.timing)
+        return workflows.unload(self._context, self.get(model))
 
     def unload_all(self) -> list[Model]:
         """Take every model out of memory; return the snapshots of those that were in it.
@@ -414,48 +394,34 @@ class ModelClient:
         """
         from pieces_nb import workflows
 
-        loaded = [model for model in self.models() if model.loaded]
-        if loaded:
-            with self.history.recording("unload", ", ".join(model.title for model in loaded)):
-                return workflows.unload_all(self.connection, loaded, timing=self.timing)
-        return []
+        return workflows.unload_all(self._context)
 
     @contextmanager
     def loaded(self, model: str | Model, *, force: bool = False) -> Iterator[Model]:
         """Have a model in memory for a block: `with client.loaded("phi-2") as model:`.
 
-        Unloads at the end, on errors and interrupts too, but only what it loaded itself.
+        Unloads at the end, on errors and interrupts too, but only what a block of this client has loaded; of several
+        blocks with one model, in whatever threads, the last does.
         """
-        before = self.get(model)
-        if before.loaded:
-            yield before
-            return
-        try:
-            yield self.load(before, force=force)
-        except BaseException:
-            try:
-                self._unload_if_loaded(before)
-            except PiecesError as exc:
-                log.warning("%s may still be in memory: %s", _title(before), exc)
-            raise  # what happened in the block, whatever became of the unloading
-        self._unload_if_loaded(before)
+        from pieces_nb.workflows import Loans
 
-    def _unload_if_loaded(self, model: Model) -> None:
-        # An interrupted load may have taken effect: ask, rather than remember.
-        if self.get(model).loaded:
-            self.unload(model)
+        seen = self.get(model)
+        with self._lock:
+            loans = self._made_loans = self._made_loans or Loans()
+        with loans.lent(self._context, seen, force=force) as lent:
+            yield lent
 
     @property
     def timing(self) -> Timing:
         """How long the calls that follow a model wait for what."""
         from pieces_nb.download.state import Timing
 
-        return self._patience or Timing(stall_after_s=self.settings.stall_after_s)
+        return self._timing or Timing(stall_after_s=self.settings.stall_after_s)
 
     # Custom models ---------------------------------------------------------------------------------------------------
 
     def update(self, model: str | Model, changes: Mapping[str, Any] | None = None, /, **named: Any) -> Model:
-        """Change fields of a custom model, read it back, and return it.
+        """Change fields of a custom model, read it back, and return it; without a change nothing is sent.
 
         Fields by keyword or, dotted ones such as `maxTokens.total`, in a mapping; None clears an optional one.
         Raises `ModelStateError` if it is not custom, `BadArguments` for a field or value that cannot be, before
@@ -464,38 +430,35 @@ class ModelClient:
         from pieces_nb.model import fields
 
         checked = fields.check({**(changes or {}), **named})
-        before = self.get(model, beginnings=False)
-        return self.update_checked(before, checked)
+        return self.update_checked(self.get(model, beginnings=False), checked)
 
     def update_checked(self, before: Model, checked: Mapping[str, Any]) -> Model:
         """Apply changes that `fields.check` has let pass."""
         from pieces_nb import workflows
 
-        with self.history.recording("update", before.title):
-            return workflows.update(self.connection, before, checked)
+        return workflows.update(self._context, before, checked)
 
     def create(self, name: str, changes: Mapping[str, Any] | None = None, /, **named: Any) -> Model:
         """Create a custom model and return it. Fields as for `update`. Source: `POST /models/create`."""
         from pieces_nb.model import fields
 
-        fields.check({"name": name})
         return self.create_checked(name, fields.check({**(changes or {}), **named}))
 
-    def create_checked(self, name: str, checked: Mapping[str, Any]) -> Model:
-        """Create a custom model with fields that `fields.check` has let pass."""
+    def create_checked(
+        self, name: str, checked: Mapping[str, Any], *, tell: Callable[[str], object] = log.warning
+    ) -> Model:
+        """Create a custom model with fields that `fields.check` has let pass; `tell` hears if the name is taken."""
+        from pieces_nb import workflows
         from pieces_nb.model import fields
 
-        with self.history.recording("create", name):
-            seeded = fields.seeded(name, checked, now=datetime.now(UTC))
-            created = self.connection.call(lambda transport: endpoints.create(transport, seeded))
-            return self._snapshot(created.id)
+        fields.check({"name": name})
+        return workflows.create(self._context, name, checked, tell=tell)
 
     def delete(self, model: str | Model) -> None:
         """Delete a custom model. Raises `ModelStateError` for another. Source: `POST /models/{model}/delete`."""
-        seen = self.get(model, beginnings=False)
-        with self.history.recording("delete", seen.title):
-            self.check_deletable(seen)
-            self.connection.call(lambda transport: endpoints.delete(transport, seen.id))
+        from pieces_nb import workflows
+
+        workflows.delete(self._context, self.get(model, beginnings=False), verb="delete")
 
     def delete_cache(self, model: str | Model) -> Model:
         """Delete the downloaded files of a model and return its snapshot. Raises `ModelStateError` if there are none.
@@ -504,21 +467,14 @@ class ModelClient:
         """
         from pieces_nb import workflows
 
-        seen = self.get(model, beginnings=False)
-        with self.history.recording("delete-cache", seen.title):
-            self.check_deletable(seen, files_only=True)
-            self.connection.call(lambda transport: endpoints.delete_cache(transport, seen.id))
-            return workflows.confirmed(
-                self.connection, seen.id, lambda model: not model.downloaded, "deleted", self.timing
-            )
+        return workflows.delete(self._context, self.get(model, beginnings=False), verb="delete-cache")
 
     @staticmethod
     def check_deletable(model: Model, *, files_only: bool = False) -> None:
         """Raise `ModelStateError` if it is not custom, or with `files_only` if it has no files."""
-        if files_only and not model.downloaded:
-            raise ModelStateError(f"{_title(model)} has no downloaded files; it is {model.state}.")
-        if not files_only and not model.custom:
-            raise ModelStateError(f"{_title(model)} is not a custom model: only those can be deleted.")
+        from pieces_nb.operations import is_needed
+
+        is_needed(model, "delete-cache" if files_only else "delete")
 
     # What it looks like ----------------------------------------------------------------------------------------------
 
@@ -544,5 +500,58 @@ def _shared_emulator() -> Emulator:
         raise PiecesUnreachable(f"{exc}") from exc
 
 
-def _title(model: Model) -> str:
-    return printable(model.title, limit=80)
+_SLICE_S = 0.2  # how long at most an interrupt stays unheard
+
+
+def _at_once(calls: Sequence[Callable[[], Model]]) -> list[Model | Exception]:
+    """Make calls in a thread each, and return what each gave or raised."""
+    outcomes: list[Model | Exception] = [PiecesError("It was not made.")] * len(calls)
+
+    def run(index: int) -> None:
+        try:
+            outcomes[index] = calls[index]()
+        except PiecesError as exc:
+            outcomes[index] = exc
+        except Exception as exc:  # the top of the thread: raised by the one who waits
+            log.exception("a call broke")
+            outcomes[index] = exc
+
+    threads = [
+        threading.Thread(target=run, args=(index,), name="pieces-nb-call", daemon=True) for index in range(len(calls))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(_SLICE_S)
+    return outcomes
+
+
+def _raise_together(failures: Sequence[Exception]) -> NoReturn:
+    """Raise one error that tells all; what is no expected failure as it is."""
+    if unexpected := next((one for one in failures if not isinstance(one, PiecesError)), None):
+        raise unexpected
+    parts = [part for one in failures if isinstance(one, PiecesError) for part in (*one.parts, " ")]
+    raise CancelNotConfirmed(*parts[:-1]) from failures[0]
+
+
+def _remember(client: ModelClient) -> None:
+    """Have a client begin anew in a child of `fork`: what its parent follows, shows and has lent is the parent's."""
+    global _forks_are_heard  # the interpreter takes a hook once, and never back
+    with _emulator_lock:
+        _clients.add(client)
+        if not _forks_are_heard and hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork)
+            _forks_are_heard = True
+
+
+_forks_are_heard = False
+
+
+def _after_fork() -> None:
+    global _budget, _emulator_lock  # the parent's threads, which may hold their locks, are not here
+    _budget, _emulator_lock = UpdateBudget(), threading.Lock()
+    _emulator_users.clear()  # the emulator is the parent's
+    HISTORY.forget_what_runs()
+    for client in list(_clients):
+        client._begin_anew()

@@ -16,7 +16,8 @@
     StoppedWaiting (KeyboardInterrupt)          ■ or Ctrl-C while waiting; the download goes on
 
 An error is made of parts, words and `Step`s: a step is data, and whoever shows the error words it (`front`). How errors
-show is here too: one line when a magic raised them, the user's own frames when Python code did. All can be pickled.
+show is here too: one line when a magic raised them, the user's own frames when Python code did. All can be pickled and
+copied: what they are made of are `args`, what they know are attributes.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import os
 from collections.abc import Callable, Sequence
 from types import TracebackType
 
-from pieces_nb.text import Front, Step, printable, worded
+from pieces_nb.text import Front, Part, printable, worded
 
 # contextlib's frames stand between ours and the user's wherever a `with` of ours raises.
 _OURS = (__file__.removesuffix("errors.py"), contextlib.__file__)
@@ -38,8 +39,12 @@ class _ShortTraceback(BaseException):
     front = Front.PYTHON  # whose words its next steps are in; whoever shows it sets it
     shows_one_line = False  # the magic sets it on what it raises
 
+    def __init__(self, *parts: Part) -> None:
+        # Past OSError, which some of these are too: of more than two parts it keeps two.
+        BaseException.__init__(self, *parts)
+
     @property
-    def parts(self) -> tuple[str | Step, ...]:
+    def parts(self) -> tuple[Part, ...]:
         """The message, in pieces: words, and next steps as data."""
         return self.args
 
@@ -98,7 +103,7 @@ class PiecesUnreachable(PiecesError, ConnectionError):
     POST, which is never made twice.
     """
 
-    def __init__(self, *parts: str | Step, url: str = "", timed_out: bool = False, connected: bool = False) -> None:
+    def __init__(self, *parts: Part, url: str = "", timed_out: bool = False, connected: bool = False) -> None:
         super().__init__(*parts)
         self.url = url
         self.timed_out = timed_out
@@ -109,7 +114,7 @@ class PiecesUnreachable(PiecesError, ConnectionError):
 class PiecesServerError(PiecesError):
     """The server answered with an HTTP error: `status`, and its own words as `text`."""
 
-    def __init__(self, *parts: str | Step, status: int = 0, text: str = "", url: str = "") -> None:
+    def __init__(self, *parts: Part, status: int = 0, text: str = "", url: str = "") -> None:
         super().__init__(*parts)
         self.status = status
         self.text = text
@@ -119,7 +124,7 @@ class PiecesServerError(PiecesError):
 class ProtocolError(PiecesError):
     """An answer that is not what the Model API says: not JSON, a redirect, too large, another program."""
 
-    def __init__(self, *parts: str | Step, url: str = "") -> None:
+    def __init__(self, *parts: Part, url: str = "") -> None:
         super().__init__(*parts)
         self.url = url
 
@@ -127,7 +132,7 @@ class ProtocolError(PiecesError):
 class ModelNotFound(PiecesError, LookupError):
     """No model is meant by `model`; `nearest` are names like it."""
 
-    def __init__(self, *parts: str | Step, model: str = "", nearest: Sequence[str] = ()) -> None:
+    def __init__(self, *parts: Part, model: str = "", nearest: Sequence[str] = ()) -> None:
         super().__init__(*parts)
         self.model = model
         self.nearest = tuple(nearest)
@@ -136,7 +141,7 @@ class ModelNotFound(PiecesError, LookupError):
 class AmbiguousModel(PiecesError, LookupError):
     """Several models are meant by `model`: `candidates`."""
 
-    def __init__(self, *parts: str | Step, model: str = "", candidates: Sequence[str] = ()) -> None:
+    def __init__(self, *parts: Part, model: str = "", candidates: Sequence[str] = ()) -> None:
         super().__init__(*parts)
         self.model = model
         self.candidates = tuple(candidates)

@@ -19,7 +19,9 @@ from pieces_nb.text import printable
 log = logging.getLogger(__name__)
 
 RUNNING = "running"
+LEFT = "left"  # it goes on, and nobody here follows it any more; never the outcome of an entry that is kept
 _MOST = 10_000
+_LONGEST_ERROR = 300
 
 
 class Entry(NamedTuple):
@@ -49,7 +51,8 @@ class Operation(NamedTuple):
 
     def entry(self, outcome: str = RUNNING, error: str = "") -> Entry:
         """Return the record of it as it stands, or with its outcome."""
-        return Entry(self.started, self.verb, self.model, outcome, monotonic() - self.began, error=error)
+        words = printable(error, limit=_LONGEST_ERROR)
+        return Entry(self.started, self.verb, self.model, outcome, monotonic() - self.began, error=words)
 
 
 Watcher = Callable[[Operation, "Entry | None"], None]
@@ -59,15 +62,20 @@ class History:
     """At most the last 10,000 actions, oldest first, and what runs. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards all below
         self._entries: deque[Entry] = deque(maxlen=_MOST)
+        self._count = 0
+        self.forget_what_runs()
+
+    def forget_what_runs(self) -> None:
+        """Go on with what has ended alone: in a child of `fork`, where nothing of the parent's runs or watches."""
+        self._lock = threading.Lock()  # guards all here; the parent's may have been held
         self._running: dict[int, Operation] = {}
         self._watchers: list[Watcher] = []
-        self._count = 0
 
-    def add(self, entry: Entry) -> None:
+    def clear(self) -> None:
+        """Forget what has ended."""
         with self._lock:
-            self._entries.append(entry)
+            self._entries.clear()
 
     def entries(self) -> list[Entry]:
         """Return what has ended, oldest first, and after it what runs."""
@@ -111,9 +119,11 @@ class History:
         self._tell(operation, entry)
 
     def forget(self, operation: Operation) -> None:
-        """Take it from what runs without an entry: nobody follows it any more."""
+        """Take it from what runs without an entry: nobody follows it any more. Watchers hear LEFT as its outcome."""
         with self._lock:
-            self._running.pop(operation.number, None)
+            if self._running.pop(operation.number, None) is None:
+                return
+        self._tell(operation, operation.entry(LEFT))
 
     @contextmanager
     def recording(self, verb: str, model: str, *, model_id: str = "") -> Iterator[Operation]:
@@ -123,7 +133,7 @@ class History:
         try:
             yield operation
         except BaseException as exc:
-            outcome, error = type(exc).__name__, printable(str(exc), limit=300)
+            outcome, error = type(exc).__name__, str(exc)
             raise
         finally:
             self.end(operation, operation.entry(outcome, error))

@@ -87,6 +87,21 @@ class Step(NamedTuple):
         return f"`{self.python}`"
 
 
-def worded(parts: Iterable[str | Step], front: Front) -> str:
+class ByFront(NamedTuple):
+    """Words that are others for each front: an option, a setting."""
+
+    python: str
+    notebook: str
+    terminal: str
+
+    def worded(self, front: Front) -> str:
+        return {Front.NOTEBOOK: self.notebook, Front.TERMINAL: self.terminal}.get(front, self.python)
+
+
+FORCE = ByFront("`force=True`", "`--force`", "`--force`")
+Part = str | Step | ByFront  # what a text is made of
+
+
+def worded(parts: Iterable[Part], front: Front) -> str:
     """Return a text whose next steps are told in the words of `front`."""
     return "".join(part if isinstance(part, str) else part.worded(front) for part in parts)

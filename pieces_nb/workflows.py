@@ -1,157 +1,233 @@
-"""Calls that take more than one answer: load, unload and update with their confirmation by snapshots."""
+"""What takes more than one call: load and unload with their checks, `loaded()` blocks, `ensure`, what models take.
+
+The checks are `rules`' and `machine`'s; how a call is confirmed is `operations`'.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+import logging
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from pieces_nb.errors import BadArguments, ModelStateError, PiecesUnreachable, ProtocolError, WaitTimeout
-from pieces_nb.model import fields
+from pieces_nb import operations
+from pieces_nb.errors import ModelStateError, PiecesError
+from pieces_nb.history import History
+from pieces_nb.machine import Machine, machine_of
+from pieces_nb.model import fields, rules
 from pieces_nb.model.models import Model
-from pieces_nb.text import format_bytes, printable
+from pieces_nb.operations import Command, Operation, is_needed
+from pieces_nb.text import FORCE, format_bytes
+from pieces_nb.text import Step as NextStep
 from pieces_nb.wire import endpoints
-from pieces_nb.wire.addresses import host_of, is_loopback
 
 if TYPE_CHECKING:
     from pieces_nb.download.state import Timing
     from pieces_nb.wire.connection import Connection
 
+log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
-def snapshot(connection: Connection, model_id: str) -> Model:
-    return connection.call(lambda transport: endpoints.snapshot(transport, model_id))
+
+class Context(NamedTuple):
+    """What these need of their client."""
+
+    connection: Connection
+    timing: Timing
+    history: History
+    load_timeout_s: float
+
+    def snapshot(self, model_id: str) -> Model:
+        return self.connection.call(lambda transport: endpoints.snapshot(transport, model_id))
+
+    def models(self) -> list[Model]:
+        return self.connection.call(endpoints.models)
+
+    def machine(self) -> Machine:
+        return machine_of(self.connection.found.url)
+
+    def run(self, command: Command[_T]) -> _T:
+        return Operation(self.connection, command, self.timing).run()
 
 
-def confirmed(
-    connection: Connection, model_id: str, holds: Callable[[Model], bool], wanted: str, timing: Timing
+# Memory --------------------------------------------------------------------------------------------------------------
+
+
+def load(
+    context: Context, model: Model, *, force: bool = False, begun: Callable[[Operation[Model]], object] | None = None
 ) -> Model:
-    """Return the first snapshot for which `holds`; the server's flags may lag a little behind its answers.
-
-    Raises `ModelStateError` if none does within `settle_s`: the server said yes, and it is not so.
-    """
-    deadline = time.monotonic() + timing.settle_s
-    while True:
-        model = snapshot(connection, model_id)
-        if holds(model):
+    """Load a downloaded model; `begun` gets the operation before anything is sent. See `ModelClient.load`."""
+    with context.history.recording("load", model.title, model_id=model.id):
+        if not is_needed(model, "load"):
             return model
-        if time.monotonic() >= deadline:
-            title = printable(model.title, limit=80)
-            raise ModelStateError(f"{title}: the server took the call, but the model is not {wanted}: {model.state}.")
-        time.sleep(min(timing.poll_soon_s, 0.1))
+        if not force:
+            check_memory(model, context.machine())
+        command = operations.load(model, within_s=context.load_timeout_s)
+        operation = Operation(context.connection, command, context.timing)
+        if begun is not None:
+            begun(operation)
+        return operation.run()
 
 
-def load(connection: Connection, model: Model, *, load_timeout_s: float, force: bool = False, timing: Timing) -> Model:
-    """Load a downloaded model; see `ModelClient.load`."""
-    title = printable(model.title, limit=80)
-    if model.loaded:
-        return model
-    if model.cloud:
-        raise ModelStateError(f"{title} runs in the cloud: there is nothing to load.")
-    if not model.downloaded:
-        raise ModelStateError(f"{title} is not downloaded: `%pieces_model download {model.argument}` comes first.")
-    if not force:
-        check_memory(model, url=connection.found.url)
-    try:
-        connection.call(lambda transport: endpoints.load(transport, model.id, timeout_s=load_timeout_s))
-    except PiecesUnreachable as exc:
-        if not exc.timed_out:
-            raise
-        now = snapshot(connection, model.id)
-        if not now.loaded:
-            raise WaitTimeout(
-                f"{title} was not loaded within {load_timeout_s:g} s; the server may still be at it "
-                "(`%config PiecesModelMagics.load_timeout_s` allows more)."
-            ) from exc
-        return now
-    return confirmed(connection, model.id, lambda seen: seen.loaded, "loaded", timing)
-
-
-def check_memory(model: Model, *, url: str) -> None:
+def check_memory(model: Model, machine: Machine) -> None:
     """Raise `ModelStateError` where the model's `ram` is known to be more than this machine has free."""
-    needed, free = model.ram_bytes, free_memory_bytes(url)
-    if needed is not None and free is not None and needed > free:
-        title = printable(model.title, limit=80)
-        raise ModelStateError(
-            f"{title} needs {format_bytes(needed)} of memory, {format_bytes(free)} are free. "
-            "Unload another (`%pieces_model usage`), or say --force."
-        )
+    free = machine.free_memory_bytes
+    if rules.missing_bytes(model.ram_bytes, free):
+        usage = NextStep("usage", "client.usage()")
+        words = f"{_needs(model)}, {format_bytes(free or 0)} are free. Unload another ("
+        raise ModelStateError(words, usage, "), or say ", FORCE, ".")
 
 
-def check_could_ever_fit(model: Model, *, url: str) -> None:
+def check_could_ever_fit(model: Model, machine: Machine) -> None:
     """Raise `ModelStateError` where the model's `ram` is more than this machine has at all, before a long download."""
-    total = int(_memory().total) if is_loopback(host_of(url)) else None
-    if total is not None and model.ram_bytes is not None and model.ram_bytes > total:
-        title = printable(model.title, limit=80)
-        raise ModelStateError(
-            f"{title} needs {format_bytes(model.ram_bytes)} of memory, this machine has {format_bytes(total)} in all. "
-            "--force tries all the same."
-        )
+    total = machine.total_memory_bytes
+    if rules.missing_bytes(model.ram_bytes, total):
+        words = f"{_needs(model)}, this machine has {format_bytes(total or 0)} in all. "
+        raise ModelStateError(words, FORCE, " tries all the same.")
 
 
-def free_memory_bytes(url: str) -> int | None:
-    """Return the free memory of the server's machine; None where that is another one."""
-    return int(_memory().available) if is_loopback(host_of(url)) else None
+def _needs(model: Model) -> str:
+    return f"{model.shown} needs {format_bytes(model.ram_bytes or 0)} of memory"
 
 
-def _memory() -> Any:
-    import psutil  # not at the top: most programs never ask
-
-    return psutil.virtual_memory()
-
-
-def unload(connection: Connection, model: Model, *, timing: Timing) -> Model:
+def unload(context: Context, model: Model) -> Model:
     """Unload a model; see `ModelClient.unload`."""
-    if not model.loaded:
+    with context.history.recording("unload", model.title, model_id=model.id):
+        if not is_needed(model, "unload"):
+            return model
+        return context.run(operations.unload(model, within_s=context.timing.confirm_within_s))
+
+
+def unload_all(context: Context) -> list[Model]:
+    """Unload everything; return the models that were in memory, as they are now; one that vanished is left out."""
+    loaded = [model for model in context.models() if model.loaded]
+    if not loaded:
+        return []
+    with context.history.recording("unload", ", ".join(model.title for model in loaded)):
+        after = context.run(operations.unload_all(loaded, within_s=context.timing.confirm_within_s))
+    ids = {model.id for model in loaded}
+    return [model for model in after if model.id in ids]
+
+
+# Blocks that have a model in memory ----------------------------------------------------------------------------------
+
+
+class _Loan:
+    """One model in the `loaded()` blocks of a client."""
+
+    def __init__(self) -> None:
+        self.changing = threading.Lock()  # guards the two below; held while the model is loaded and unloaded
+        self.users = 0
+        self.ours = False  # whether it is in memory because a block loaded it
+
+
+class Loans:
+    """What `loaded()` blocks have loaded. Of several blocks with one model, in any threads, the last unloads it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # guards _loans
+        self._loans: dict[str, _Loan] = {}
+
+    @contextmanager
+    def lent(self, context: Context, model: Model, *, force: bool) -> Iterator[Model]:
+        """Have a model in memory for a block; see `ModelClient.loaded`."""
+        with self._lock:
+            loan = self._loans.setdefault(model.id, _Loan())
+        taken = _take(context, loan, model, force=force)
+        try:
+            yield taken
+        except BaseException:
+            try:
+                _give_back(context, loan, model)
+            except PiecesError as exc:
+                log.warning("%s may still be in memory: %s", model.shown, exc)
+            raise  # what happened in the block, whatever became of the unloading
+        _give_back(context, loan, model)
+
+
+def _take(context: Context, loan: _Loan, model: Model, *, force: bool) -> Model:
+    sent: list[Operation[Model]] = []
+    try:
+        with loan.changing:
+            seen = context.snapshot(model.id)
+            if not seen.loaded:
+                seen = load(context, seen, force=force, begun=sent.append)
+                loan.ours = True
+            loan.users += 1
+            return seen
+    except BaseException:
+        if sent and sent[0].may_take_effect:
+            _give_back_late(context, loan, sent[0])
+        raise
+
+
+def _give_back(context: Context, loan: _Loan, model: Model) -> None:
+    with loan.changing:
+        loan.users -= 1
+        if loan.users == 0 and loan.ours:
+            loan.ours = False
+            unload(context, context.snapshot(model.id))
+
+
+def _give_back_late(context: Context, loan: _Loan, operation: Operation[Model]) -> None:
+    """Unload what an interrupted load has brought, or brings yet; wait a moment for it, the rest is a thread's work."""
+
+    def give_back() -> None:
+        with suppress(PiecesError):
+            seen = operation.confirmed(context.load_timeout_s)
+            with loan.changing:
+                if loan.users:
+                    loan.ours = True  # another block has it now, and unloads it
+                else:
+                    unload(context, seen)
+
+    late = threading.Thread(target=give_back, name="pieces-nb-give-back", daemon=True)
+    late.start()
+    late.join(context.timing.settle_s)
+
+
+# Custom models -------------------------------------------------------------------------------------------------------
+
+
+def update(context: Context, model: Model, changes: Mapping[str, Any]) -> Model:
+    """Write checked changes into the model as it is now and return it; without a change nothing is sent."""
+    with context.history.recording("update", model.title, model_id=model.id):
+        # Read again: what another program has written since `model` was read must not be overwritten.
+        fresh = context.snapshot(model.id)
+        is_needed(fresh, "update")
+        changed = {name: value for name, value in changes.items() if fields.value_at(fresh.raw, name) != value}
+        if not changed:
+            return fresh
+        return context.run(operations.update(fresh, changed, within_s=context.timing.confirm_within_s))
+
+
+def create(context: Context, name: str, changes: Mapping[str, Any], *, tell: Callable[[str], object]) -> Model:
+    """Create a custom model; `tell` hears of it if the name is taken: then only their ids tell the two apart."""
+    with context.history.recording("create", name):
+        known = context.models()
+        taken = [model for model in known if model.name.casefold() == name.strip().casefold()]
+        seeded = fields.seeded(name, changes, now=datetime.now(UTC))
+        created = context.run(operations.create(seeded, known, within_s=context.timing.confirm_within_s))
+        assert created is not None  # it was seen, or `run` would have raised
+    if taken:
+        tell(f"There was a model named {taken[0].shown} already ({taken[0].id}); the new one is {created.id}.")
+    return created
+
+
+def delete(context: Context, model: Model, *, verb: str) -> Model:
+    """Delete a custom model, or with `delete-cache` the files of any, and return what was last seen of it."""
+    with context.history.recording(verb, model.title, model_id=model.id):
+        is_needed(model, verb)
+        within_s = context.timing.confirm_within_s
+        if verb == "delete-cache":
+            return context.run(operations.delete_cache(model, within_s=within_s))
+        context.run(operations.delete(model, within_s=within_s))
         return model
-    connection.call(lambda transport: endpoints.unload(transport, model.id))
-    return confirmed(connection, model.id, lambda seen: not seen.loaded, "unloaded", timing)
 
 
-def unload_all(connection: Connection, loaded: Sequence[Model], *, timing: Timing) -> list[Model]:
-    """Unload everything; see `ModelClient.unload_all`."""
-    connection.call(endpoints.unload_all)
-    return [confirmed(connection, model.id, lambda seen: not seen.loaded, "unloaded", timing) for model in loaded]
-
-
-def update(connection: Connection, before: Model, changes: Mapping[str, Any]) -> Model:
-    """Write checked changes of a custom model, read it back and compare."""
-    title = printable(before.title, limit=80)
-    if not before.custom:
-        raise ModelStateError(f"{title} is not a custom model: only those can be updated.")
-    changed = fields.apply(before.raw, changes)
-    connection.call(lambda transport: endpoints.update(transport, changed))
-    after = snapshot(connection, before.id)
-    lost = [name for name, value in changes.items() if fields.value_at(after.raw, name) != value]
-    if lost:
-        raise ProtocolError(f"{title}: the server took the update, but did not keep {', '.join(lost)}.")
-    return after
-
-
-# What fits, what is used, what is to be done -------------------------------------------------------------------------
-
-
-def that_fit(models: Sequence[Model], *, url: str) -> tuple[list[Model], str]:
-    """Return the local models whose `ram` this machine's memory can hold, and a note on why the others do not."""
-    if not is_loopback(host_of(url)):
-        raise BadArguments("--fits needs the server on this machine: the memory of another one is not known.")
-    total = int(_memory().total)
-    local = [model for model in models if not model.cloud]
-    fitting = [model for model in local if model.ram_bytes is not None and model.ram_bytes <= total]
-    large = [model for model in local if model.ram_bytes is not None and model.ram_bytes > total]
-    unknown = sum(model.ram_bytes is None for model in local)
-    notes = [f"this machine has {format_bytes(total)} of memory"]
-    if large:
-        named = ", ".join(f"{_short(model)} ({format_bytes(model.ram_bytes or 0)})" for model in large[:5])
-        more = f" and {len(large) - 5} more" if len(large) > 5 else ""
-        notes.append(f"too large: {named}{more}")
-    if unknown:
-        notes.append(f"{unknown} left out whose need of memory is not known")
-    return fitting, " · ".join(notes)
-
-
-def _short(model: Model) -> str:
-    return printable(model.title, limit=40)
+# What is used, what is to be done ------------------------------------------------------------------------------------
 
 
 class Share(NamedTuple):
@@ -163,7 +239,7 @@ class Share(NamedTuple):
     free_with: str
 
 
-def usage(models: Sequence[Model], *, url: str) -> tuple[list[Share], str]:
+def usage(models: Sequence[Model], *, machine: Machine) -> tuple[list[Share], str]:
     """Return what models take, memory first, each the biggest first; and the totals in words."""
     loaded = sorted((model for model in models if model.loaded), key=lambda model: -(model.ram_bytes or 0))
     stored = sorted((model for model in models if model.downloaded), key=lambda model: -(model.size_bytes or 0))
@@ -176,21 +252,9 @@ def usage(models: Sequence[Model], *, url: str) -> tuple[list[Share], str]:
     in_memory = format_bytes(sum(model.ram_bytes or 0 for model in loaded))
     on_disk = format_bytes(sum(model.size_bytes or 0 for model in stored))
     return shares, (
-        f"memory: {in_memory} in models{_free(free_memory_bytes(url))} · "
-        f"disk: {on_disk} in models{_free(free_disk_bytes(url))}"
+        f"memory: {in_memory} in models{_free(machine.free_memory_bytes)} · "
+        f"disk: {on_disk} in models{_free(machine.free_disk_bytes)}"
     )
-
-
-def free_disk_bytes(url: str) -> int | None:
-    """Return what is free on the volume of the home folder; None where the server is on another machine."""
-    if not is_loopback(host_of(url)):
-        return None
-    import psutil
-
-    try:
-        return int(psutil.disk_usage(str(Path.home())).free)
-    except OSError:
-        return None
 
 
 def _free(free_bytes: int | None, before: str = ", ") -> str:
@@ -219,12 +283,10 @@ class Step(NamedTuple):
         return f"{self.step}: {needed}{_free(self.available_bytes, ' of ')}, {self.verdict}"
 
 
-def plan(model: Model, *, load: bool, url: str) -> list[Step]:
+def plan(model: Model, *, load: bool, machine: Machine) -> list[Step]:
     """Return what `ensure` has to do for a model as it stands."""
-    steps = [_download_step(model, free_disk_bytes(url))]
-    if load:
-        steps.append(_load_step(model, free_memory_bytes(url)))
-    return steps
+    steps = [_download_step(model, machine.free_disk_bytes)]
+    return [*steps, _load_step(model, machine.free_memory_bytes)] if load else steps
 
 
 def _download_step(model: Model, free_bytes: int | None) -> Step:
@@ -233,16 +295,38 @@ def _download_step(model: Model, free_bytes: int | None) -> Step:
     if model.downloaded:
         return Step("download", 0, free_bytes, _DONE)
     verdict = "to do" if not model.downloading else "under way"
-    if model.size_bytes is None or free_bytes is None:
-        return Step("download", model.size_bytes, free_bytes, verdict)
-    short = "; the disk may be too small" if model.size_bytes > free_bytes else ""
+    short = "; the disk may be too small" if rules.missing_bytes(model.size_bytes, free_bytes) else ""
     return Step("download", model.size_bytes, free_bytes, verdict + short)
 
 
 def _load_step(model: Model, free_bytes: int | None) -> Step:
     if model.loaded:
         return Step("load", 0, free_bytes, _DONE)
-    if model.ram_bytes is None or free_bytes is None:
+    missing = rules.missing_bytes(model.ram_bytes, free_bytes)
+    if missing is None:
         return Step("load", model.ram_bytes, free_bytes, "to do; whether it fits is not known")
-    fits = model.ram_bytes <= free_bytes
-    return Step("load", model.ram_bytes, free_bytes, "to do" if fits else "too large for what is free; --force tries")
+    return Step(
+        "load", model.ram_bytes, free_bytes, "too large for what is free; --force tries" if missing else "to do"
+    )
+
+
+def ensure(
+    context: Context,
+    model: Model,
+    *,
+    into_memory: bool,
+    force: bool,
+    fetch: Callable[[Model], object],
+    tell: Callable[[str], object] | None,
+) -> Model:
+    """Carry out the plan: `fetch` downloads and waits. Returns the model as it is in the end."""
+    is_needed(model, "ensure")
+    for step in plan(model, load=into_memory, machine=context.machine()):
+        if tell is not None and not step.done:
+            tell(step.words)
+    if into_memory and not force and not model.loaded:
+        check_could_ever_fit(model, context.machine())
+    if not model.downloaded:
+        fetch(model)
+    seen = context.snapshot(model.id)
+    return load(context, seen, force=force) if into_memory and not seen.loaded else seen

@@ -12,10 +12,19 @@ from traitlets.config import Config
 from pieces_nb import ModelClient
 from pieces_nb.download.state import Timing
 from pieces_nb.emulator import Emulator
+from pieces_nb.history import HISTORY
 from pieces_nb.wire.http import Answer, Transport
 
 # The design's figures, scaled down; what must never be reached in a test stays long.
-QUICK = Timing(start_grace_s=2.0, settle_s=0.5, cancel_within_s=20.0, poll_s=0.5, poll_closed_s=0.1, poll_soon_s=0.05)
+QUICK = Timing(
+    start_grace_s=2.0,
+    settle_s=0.5,
+    cancel_within_s=20.0,
+    confirm_within_s=20.0,
+    poll_s=0.5,
+    poll_closed_s=0.1,
+    poll_soon_s=0.05,
+)
 MODELS: list[dict[str, Any]] = [
     {"name": "Phi-2", "unique": "phi:2.7b", "id": "e3010a70-0000-4000-8000-000000000002", "provider": "MICROSOFT"},
     {"name": "Mistral 7B", "unique": "mistral:7b", "id": "e3010a70-0000-4000-8000-000000000004", "size": 200_000},
@@ -65,6 +74,13 @@ def posts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIECES_OS_URL", raising=False)
     monkeypatch.delenv("PIECES_NB_DEBUG", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _own_history() -> None:
+    """The record of the process is one for all tests of it."""
+    HISTORY.forget_what_runs()
+    HISTORY.clear()
 
 
 @pytest.fixture

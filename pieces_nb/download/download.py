@@ -72,12 +72,14 @@ class Download:
         self._process = os.getpid()
         self._subscribers = Subscribers(f"pieces-nb-view-{model.id[:36]}")
         self._at_end: list[View] = []
+        self._over = threading.Event()  # from here on `_at_end` is called
         self._finished = threading.Event()
         self._future: Future[None] = Future()
         self._future.set_running_or_notify_cancel()  # so that a canceled awaiter cannot cancel it
         listener = Listener(self._subscribers.tell, self._ending, self._ended)
         self._follower = Follower(model, context, listener, joined=joined)
         if self.done:
+            self._over.set()
             self._subscribers.finish(0.0)
             self._release()
 
@@ -206,13 +208,9 @@ class Download:
     # Following -------------------------------------------------------------------------------------------------------
 
     def start(self) -> Download:
-        """Begin to follow it; called once, by the client."""
-        if self.done:
-            return self
-        try:
+        """Begin to follow it; called once, by the client. Raises `RuntimeError` if there is no thread to be had."""
+        if not self.done:
             self._follower.start()
-        except RuntimeError as exc:
-            raise PiecesError(f"{self._title}: no thread could be started to follow the download ({exc}).") from exc
         return self
 
     def subscribe(self, view: View) -> Callable[[], None]:
@@ -228,17 +226,20 @@ class Download:
         return remove
 
     def at_end(self, call: View) -> None:
-        """Have `call(download)` called at the end, before anybody who waits goes on. It must neither block nor raise.
+        """Have `call(download)` called when it has ended or is closed, before anybody who waits goes on.
 
-        For the client's own books; `subscribe` is for everybody else.
+        It must neither block nor raise. For the client's own books; `subscribe` is for everybody else.
         """
         self._at_end.append(call)
-        if self.done:
+        if self._over.is_set():
             self._call_at_end()
 
     def _call_at_end(self) -> None:
-        calls, self._at_end = self._at_end, []
-        for call in calls:
+        while self._at_end:
+            try:
+                call = self._at_end.pop()
+            except IndexError:  # another thread has taken it
+                return
             call(self)
 
     def _ending(self) -> None:
@@ -246,8 +247,8 @@ class Download:
 
     def _ended(self) -> None:
         """The end is shown before anybody who waits goes on; for a view that blocks nobody waits long."""
-        if self.done:
-            self._call_at_end()
+        self._over.set()
+        self._call_at_end()
         self._subscribers.finish(_VIEWS_WITHIN_S)
         self._release()
 

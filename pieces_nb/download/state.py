@@ -30,6 +30,7 @@ class Timing:
     silent_after_s: float = 60.0  # a socket that says nothing for so long is opened anew
     lost_after_s: float = 300.0
     cancel_within_s: float = 10.0
+    confirm_within_s: float = 30.0  # until a snapshot must confirm an unload, an update, a deletion
     poll_s: float = 5.0  # a snapshot this often while the socket is open and nothing moves
     poll_closed_s: float = 1.0  # while no socket is open
     poll_soon_s: float = 0.25  # while an end is about to be confirmed; also how long a socket's first frames may be old
@@ -216,6 +217,7 @@ class Cancel(NamedTuple):
     asked_at: float
     sent_at: float | None = None
     sent_running: bool = False  # it was sent when the attempt had begun
+    sent_flagged: bool = False  # and when a snapshot had said so
     sent_ended: bool = False  # it was sent when snapshots said already that it no longer ran
     in_flight: bool = False
     accepted_at: float | None = None
@@ -569,14 +571,16 @@ def _heard_life(state: DownloadState, progress: ModelDownloadProgress, now: floa
     """INITIALIZED or IN-PROGRESS. The first frames of a connection may be old; while the POST is open all may be."""
     state = state._replace(socket=state.socket._replace(backoff_s=0.0))
     if state.phase is Phase.STARTING:
-        return _moved_unbegun(state, progress.percentage)
+        return _moved_unbegun(_noted(state, state.current.record.with_opening()), progress.percentage)
     attempt = state.current
+    # Before anything tells that it has begun, INITIALIZED may be the beginning of an old story.
+    is_weak = opening or (not state.alive and progress.status is DownloadStatus.INITIALIZED)
     if progress.status is DownloadStatus.INITIALIZED and state.alive and attempt.percentage:
         if not opening:
             state = _restarted(state, progress.status, now)
         else:
             state = state._replace(current=attempt._replace(may_restart=True))
-    if opening and not _rises(state, progress.percentage):
+    if is_weak and not _rises(state, progress.percentage):
         state = _noted(state, state.current.record.with_opening())
     else:
         evidence = of_frame(progress, at=now)
@@ -812,15 +816,23 @@ def _never_began(state: DownloadState, asked_at: float) -> End | None:
     if waited_s < GRACES_TO_BEGIN * timing.start_grace_s:
         return None
     verdict = record.verdict
-    if verdict is not None and (attempt.has_moved or not record.is_told):
-        if verdict.status is DownloadStatus.CANCELED and attempt.has_moved:
+    if verdict is not None:
+        if asked_at - verdict.at < timing.start_grace_s:
+            return None
+        is_canceled = verdict.status is DownloadStatus.CANCELED and attempt.has_moved
+        if is_canceled or (verdict.first and _cancel_settled(state, asked_at)):
             return End(DownloadStatus.CANCELED)
-        if verdict.status is DownloadStatus.COMPLETED and record.seen is not None and record.seen.downloaded is None:
+        if verdict.status is DownloadStatus.COMPLETED and not _is_known_missing(record):
             return End(DownloadStatus.COMPLETED)
-    # Where no flag tells and no frame speaks of an end, nothing says that it does not run.
-    if record.idle is None and verdict is None:
+    # Where no flag tells and no frame speaks of an end, nothing says that it does not run, or that it is not there.
+    if verdict is None and (record.idle is None or not _is_known_missing(record)):
         return None
     return _failed(f"it never began: {state.heard or 'the server said nothing'}")
+
+
+def _is_known_missing(record: Record) -> bool:
+    """Whether the newest snapshot says that the files are not there; it may not tell."""
+    return record.seen is not None and record.seen.downloaded is False
 
 
 def _confirmed(state: DownloadState, asked_at: float) -> End | None:
@@ -854,19 +866,21 @@ def _unconfirmed(state: DownloadState, asked_at: float) -> End | None:
     attempt, grace_s = state.current, state.timing.start_grace_s
     record, verdict = attempt.record, attempt.record.verdict
     quiet_from = max(record.positive_at, attempt.grace_at)
-    if verdict is not None and verdict.status is DownloadStatus.COMPLETED:
+    if verdict is not None and verdict.status is DownloadStatus.COMPLETED and not _was_denied(record, grace_s):
         graces = GRACES_TO_BEGIN if verdict.opening and not record.is_told else 1
         if asked_at - max(quiet_from, verdict.at) < graces * grace_s:
             return None
-        if record.seen is not None and record.seen.downloaded is None:
+        if not _is_known_missing(record):
             return End(DownloadStatus.COMPLETED)
         return _failed("the server said COMPLETED, but the model is not downloaded")
     if record.idle is None or record.idle.at - quiet_from < grace_s:
         return None
     if verdict is not None and not _was_denied(record, grace_s):
         return End(_status_of(verdict), _reason_of(state))
-    if _cancel_explains(state):
+    if _cancel_explains(state) and (_is_known_missing(record) or (state.cancel and not _ran_on(state, state.cancel))):
         return End(DownloadStatus.CANCELED)
+    if not _is_known_missing(record):
+        return None  # it may have completed: nothing tells
     return _failed(_reason_of(state) or _outage_words(state) or "ended without saying why")
 
 
@@ -913,6 +927,7 @@ def _canceling(state: DownloadState, event: CancelEvent, now: float) -> Download
             cancel = (cancel or Cancel(now))._replace(
                 sent_at=now,
                 sent_running=state.alive,
+                sent_flagged=record.flagged,
                 sent_ended=record.flagged and record.idle is not None,
                 in_flight=True,
             )
@@ -961,6 +976,16 @@ def _cancel_explains(state: DownloadState) -> bool:
     return state.current.record.positive_at <= cancel.sent_at + state.timing.cancel_within_s
 
 
+def _ran_on(state: DownloadState, cancel: Cancel) -> bool:
+    """Whether it ran for a while after the server had taken our cancel, or may have."""
+    since = cancel.accepted_at if cancel.accepted_at is not None else cancel.sent_at
+    if since is None:
+        return False
+    # While this process stood still nobody looked.
+    was_unseen = bool(state.freezes) and state.freezes[-1].at >= since
+    return was_unseen or state.current.record.positive_at >= since + state.timing.settle_s
+
+
 def _cancel_settled(state: DownloadState, asked_at: float) -> bool:
     """Whether it explains an end, and its answer is old enough to have taken effect."""
     cancel = state.cancel
@@ -980,7 +1005,9 @@ def _canceled_now(state: DownloadState) -> End | None:
     if record.verdict is not None and (not record.verdict.opening or record.denied_at is None):
         return None  # a frame's own word comes first
     answered_at = cancel.accepted_at
-    if answered_at is not None and record.idle.at >= answered_at and (record.flagged or state.attempt > 1):
+    if not cancel.sent_flagged or _ran_on(state, cancel):
+        return None  # its flag lags, or it may have ended otherwise: the grace decides
+    if answered_at is not None and record.idle.at >= answered_at:
         return End(DownloadStatus.CANCELED)
     since = max(record.idle_from.at, record.positive_at, cancel.sent_at, answered_at or 0.0)
     return End(DownloadStatus.CANCELED) if record.idle.at - since >= state.timing.settle_s else None

@@ -9,6 +9,7 @@ import datetime as dt
 import json
 import math
 import re
+import uuid
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -33,6 +34,14 @@ class Type(NamedTuple):
 def text(value: object) -> str | None:
     """Return a non-empty text, or None."""
     return value if isinstance(value, str) and value else None
+
+
+def uuid_text(value: object) -> str | None:
+    """Return the text of a UUID, or None."""
+    try:
+        return str(uuid.UUID(value)) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def is_json(value: object) -> bool:

@@ -15,16 +15,17 @@ import shutil
 import sys
 import tempfile
 import time
-import uuid
 from pathlib import Path
 from typing import IO, Any
 
 from pieces_nb.emulator.errors import EmulatorError
+from pieces_nb.emulator.fields import uuid_text
 
 _TEMPORARY_PREFIX = "pieces-nb-emulator-"
 _LOCK = "lock"
 _MARKER = ".pieces-nb-emulator"
 _MARK = b"A home of the pieces_nb emulator, which creates, replaces and removes files in here.\n"
+_TEMPORARY_MARK = b"A temporary home of the pieces_nb emulator, which removes this folder.\n"
 _STATE = "state.json"
 _NEW_STATE = "state.json.new"
 _MODELS = "models"
@@ -109,11 +110,12 @@ class Home:
     def _claim(self) -> None:
         """Mark the folder as ours, or raise EmulatorError without having touched it."""
         self.path.mkdir(parents=True, exist_ok=True)
-        if _is_marked(self.path):
-            return
-        if any(self.path.iterdir()) and not _is_unmarked_home(self.path):
+        mark = _TEMPORARY_MARK if self.temporary else _MARK
+        found = _mark(self.path)
+        if found is None and any(self.path.iterdir()) and not _is_unmarked_home(self.path):
             raise EmulatorError(_NOT_OURS.format(self.path))
-        (self.path / _MARKER).write_bytes(_MARK)
+        if found != mark:
+            (self.path / _MARKER).write_bytes(mark)
 
     def _set_up(self) -> None:
         self.models.set_up()
@@ -146,13 +148,13 @@ class Home:
             os.fsync(file.fileno())
         new.replace(self.path / _STATE)
 
-    def lock_fd(self) -> int:
-        """Return the descriptor that holds the lock, -1 if the home is closed."""
-        return -1 if self._lock.closed else self._lock.fileno()
+    def let_go(self) -> None:
+        """Close our end of the lock. In the child of a fork the parent's holds it on."""
+        self._lock.close()
 
     def close(self) -> None:
         """Release the lock; remove a temporary home."""
-        self._lock.close()
+        self.let_go()
         self.remove_temporary()
 
     def remove_temporary(self) -> None:
@@ -165,11 +167,14 @@ def _unusable(path: Path | None, exc: OSError) -> EmulatorError:
     return EmulatorError(f"The emulator's home {path} cannot be used: {exc.strerror or exc}.")
 
 
-def _is_marked(path: Path) -> bool:
+def _mark(path: Path) -> bytes | None:
+    """Return the folder's marker, None where there is none of ours."""
+    marker = path / _MARKER
     try:
-        return _is_plain_file(path / _MARKER) and (path / _MARKER).read_bytes() == _MARK
+        found = marker.read_bytes() if _is_plain_file(marker) else None
     except OSError:
-        return False
+        return None
+    return found if found in (_MARK, _TEMPORARY_MARK) else None
 
 
 def _is_unmarked_home(path: Path) -> bool:
@@ -197,11 +202,12 @@ def _is_plain_file(path: Path) -> bool:
 def _is_our_state(path: Path) -> bool:
     try:
         state = json.loads(path.read_bytes())
-        uuid.UUID(state["instance"])
-    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, RecursionError):
         return False
-    lists = [state.get("custom"), state.get("deleted")]
-    return state.keys() == {"instance", "custom", "deleted"} and all(isinstance(found, list) for found in lists)
+    if not isinstance(state, dict) or state.keys() != {"instance", "custom", "deleted"}:
+        return False
+    lists = (state["custom"], state["deleted"])
+    return uuid_text(state["instance"]) is not None and all(isinstance(found, list) for found in lists)
 
 
 def _try_lock(file: IO[bytes]) -> bool:
@@ -226,8 +232,8 @@ def _remove_abandoned() -> None:
         with contextlib.suppress(OSError):
             if path.is_symlink() or time.time() - path.stat().st_mtime < _ABANDONED_AFTER_S:
                 continue
-            if not _is_marked(path) and not _is_unmarked_home(path):
-                continue
+            if _mark(path) != _TEMPORARY_MARK:
+                continue  # A home that somebody gave may have such a name, too.
             with (path / _LOCK).open("r+b") as lock:
                 if _try_lock(lock):
                     shutil.rmtree(path, ignore_errors=True)

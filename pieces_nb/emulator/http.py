@@ -189,6 +189,8 @@ class CallHandler(_TextErrors):
     def prepare(self) -> None:
         try:
             self.desk.door.check(self.request)
+            if not self.desk.service.serves(self.request.path):
+                raise Refused(404, _NOTHING)
             self.route, self.ids = self._find()
             if len(self.request.body) > MAX_BODY_BYTES:
                 raise Refused(413, f"The body is longer than {MAX_BODY_BYTES} bytes.")
@@ -200,11 +202,11 @@ class CallHandler(_TextErrors):
         allowed = []
         for route in self.desk.routes:
             match = route.path.fullmatch(path)
-            if match and route.method == self.request.method and self.desk.service.serves(path):
+            if match and route.method == self.request.method:
                 return route, [decode(raw) for raw in match.groups()]
             if match:
                 allowed.append(route.method)
-        if not allowed or not self.desk.service.serves(path):
+        if not allowed:
             raise Refused(404, _NOTHING)
         self.set_header("Allow", ", ".join(sorted(set(allowed))))
         raise Refused(405, f"This path answers only {' and '.join(sorted(set(allowed)))}.")
@@ -212,9 +214,8 @@ class CallHandler(_TextErrors):
     async def _answer(self) -> None:
         arguments: list[object] = [*self.ids]
         if self.route.takes_body:
-            arguments.append(
-                parse(self.request.body) if self.request.body or not self.route.body_may_be_empty else None
-            )
+            is_left_out = self.route.body_may_be_empty and not self.request.body
+            arguments.append(None if is_left_out else parse(self.request.body))
         answer = await self.route.call(*arguments)
         if answer is None:
             self.set_status(204)

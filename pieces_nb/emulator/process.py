@@ -59,8 +59,7 @@ def replace_by_nothing(descriptors: Iterable[int]) -> None:
     """
     nothing = os.open(os.devnull, os.O_RDWR)
     for descriptor in descriptors:
-        if descriptor >= 0:
-            os.dup2(nothing, descriptor, inheritable=False)
+        os.dup2(nothing, descriptor, inheritable=False)
     os.close(nothing)
 
 
@@ -93,6 +92,7 @@ def _leave_signals() -> None:
 
 
 def _end(number: int, _: FrameType | None) -> None:
+    # Python calls this between two steps of the main thread, so a long call into C delays the end by its length.
     for resident in tuple(_residents):
         resident.remove_temporary_home()
     signal.signal(number, signal.SIG_DFL)

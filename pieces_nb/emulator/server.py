@@ -173,15 +173,16 @@ class Emulator:
 
     def let_go(self) -> None:
         """Give up, in the child of a fork, what it shares with its parent: the lock, the port and the connections."""
-        self._state = threading.RLock()  # Another thread of the parent may have held it.
-        shared = [] if self._home is None else [self._home.lock_fd()]
-        if self._listening is not None:
-            shared.append(self._listening.fileno())
+        global _sharing
+        self._state, _sharing = threading.RLock(), threading.Lock()  # Another thread of the parent may have held them.
         if self._selector is not None and self._selector.get_map():
-            # The selector's own descriptor first: what happens to the others must not reach the parent through it.
-            own = [self._selector.fileno()] if hasattr(self._selector, "fileno") else []
-            shared = [*own, *(key.fd for key in self._selector.get_map().values()), *shared]
-        process.replace_by_nothing(shared)
+            connections = [key.fd for key in self._selector.get_map().values()]
+            self._selector.close()  # First, or what happens to the connections reaches the parent's loop through it.
+            process.replace_by_nothing(connections)
+        if self._listening is not None:
+            self._listening.close()
+        if self._home is not None:
+            self._home.let_go()
 
     def _end_thread(self, starting: _Ready | None) -> None:
         if starting is not None:

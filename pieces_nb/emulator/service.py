@@ -42,7 +42,7 @@ class Service:
         self._settings = settings
         self._executor = executor
         state = home.read_state()
-        self.instance = fields.text(state.get("instance")) or str(uuid.uuid4())
+        self.instance = fields.uuid_text(state.get("instance")) or str(uuid.uuid4())
         self._stored = fields.stored_models(fields.items(state, "custom"))
         self._deleted: set[str] = {item for item in fields.items(state, "deleted") if isinstance(item, str)}
         self.engine = Engine(state.get("engine"), home=home, settings=settings, executor=executor, save=self._save)
@@ -130,13 +130,9 @@ class Service:
         application_id = str(uuid.uuid5(uuid.UUID(self.instance), name))
         return {
             "schema": SCHEMA,
-            "application": {
-                "onboarded": True,
-                "privacy": "OPEN",
-                **application,
-                "schema": SCHEMA,
-                "id": application_id,
-            },
+            "application": {"onboarded": True, "privacy": "OPEN"}
+            | application
+            | {"schema": SCHEMA, "id": application_id},
             "health": {"schema": SCHEMA, "os": {"schema": SCHEMA, "id": self.instance, "version": VERSION}},
             "os": self.instance,
         }

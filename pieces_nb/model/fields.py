@@ -15,9 +15,14 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from pieces_nb.errors import BadArguments
-from pieces_nb.text import printable
+from pieces_nb.text import ByFront, Part, printable
 
+MAX_JSON_DEPTH = 64
+_FLAT_LEVELS = 3
 REFUSED = ("id", "created", "custom", "downloaded", "downloading", "loaded", "bytes", "score")
+
+
+_AS_JSON = ByFront(python="", notebook=" with `%%pieces_model`", terminal=" in a notebook, with `%%pieces_model`")
 
 
 class Kind(NamedTuple):
@@ -83,13 +88,20 @@ def _kind(field: str) -> Kind:
         raise BadArguments(f"{printable(field, limit=60)} is set by Pieces OS and cannot be written.")
     if field in _GROUPS:
         parts = ", ".join(name for name in FIELDS if name.startswith(f"{field}.")) or "JSON"
-        raise BadArguments(f"{field} has parts; set them one by one ({parts}), or give JSON with %%pieces_model.")
+        raise BadArguments(f"{field} has parts; set them one by one ({parts}), or give JSON", _AS_JSON, ".")
     if field not in FIELDS:
-        raise BadArguments(
-            f"{printable(field, limit=60)!r} is no field that can be set; there are {', '.join(FIELDS)}. "
-            "Another one can be given as JSON with %%pieces_model."
-        )
+        raise BadArguments(f"{printable(field, limit=60)!r} is no field that can be set; ", *_nearest(field))
     return FIELDS[field]
+
+
+def _nearest(field: str) -> tuple[Part, ...]:
+    import difflib  # not at the top: most names are right
+
+    if near := difflib.get_close_matches(field, FIELDS, n=3, cutoff=0.6):
+        names = f"did you mean {' or '.join(near)}? "
+    else:
+        names = f"there are {', '.join(FIELDS)}. "
+    return (names, "Another one can be given as JSON", _AS_JSON, ".")
 
 
 def _checked(field: str, value: Any) -> Any:
@@ -175,6 +187,52 @@ def apply(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
             place = place[step]
         place[last] = value
     return changed
+
+
+CALCULATED = ("downloading", "loaded")  # what the server works out anew; sent back, it would only be stale
+
+
+def body(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what to send for a model with the dotted changes in it: all of it but what the server calculates."""
+    return {name: value for name, value in apply(raw, changes).items() if name not in CALCULATED}
+
+
+def flat(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a raw model with its nested fields dotted, three levels at most; a list stays one value, null is None."""
+    found: dict[str, Any] = {}
+    for key, value in raw.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, Mapping) and value and name.count(".") < _FLAT_LEVELS - 1:
+            found |= flat(value, f"{name}.")
+        else:
+            found[name] = value
+    return found
+
+
+def what_json_cannot_hold(value: Any, name: str = "") -> str:
+    """Return the dotted name of the first number in `value` that is NaN or infinite, or that of a level too deep."""
+    level: list[tuple[str, Any]] = [(name, value)]
+    for _ in range(MAX_JSON_DEPTH + 1):
+        if not level:
+            return ""
+        for where, one in level:
+            if isinstance(one, float) and not math.isfinite(one):
+                return where
+        level = [inner for where, one in level for inner in _inside(where, one)]
+    return level[0][0] if level else ""
+
+
+def _inside(name: str, value: Any) -> Iterable[tuple[str, Any]]:
+    pairs = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    return ((f"{name}.{key}".lstrip("."), one) for key, one in pairs)
+
+
+def too_deep(value: Any) -> bool:
+    """Whether decoded JSON has objects and lists on more than `MAX_JSON_DEPTH` levels."""
+    level = [value]
+    for _ in range(MAX_JSON_DEPTH):
+        level = [inner for one in level for _, inner in _inside("", one)]
+    return any(isinstance(one, Mapping | list) for one in level)
 
 
 def value_at(raw: Mapping[str, Any], name: str) -> Any:

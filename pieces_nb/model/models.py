@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from pieces_nb.errors import ProtocolError
+from pieces_nb.text import printable
 
 log = logging.getLogger(__name__)
 
@@ -86,6 +87,16 @@ class Model:
     def title(self) -> str:
         """What to call it: the name, or failing that `unique`, or the id."""
         return self.name or self.unique or self.id
+
+    @property
+    def shown(self) -> str:
+        """That in a sentence: printable, 80 characters at most."""
+        return printable(self.title, limit=80)
+
+    def flag(self, name: str) -> bool | None:
+        """Return a flag as the wire has it; None where it is missing or is none: unknown, not false."""
+        value = self.raw.get(name)
+        return value if isinstance(value, bool) else None
 
     @property
     def argument(self) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from pieces_nb.errors import AmbiguousModel, ModelNotFound
-from pieces_nb.model.models import Model, ModelState
-from pieces_nb.text import printable
+from pieces_nb.model.models import Model
+from pieces_nb.text import Step, printable
 
 _SHOWN = 5
 _SUFFIX = " chat model"
@@ -32,11 +33,14 @@ def _levels(beginnings: bool) -> Iterable[Callable[[Model, str], bool]]:
     yield lambda model, text: model.name.casefold() == text.casefold()
     yield lambda model, text: _spoken(model.name) == _spoken(text)
     if beginnings:
-        yield (
-            lambda model, text: (
-                model.name.casefold().startswith(text.casefold()) or model.unique.casefold().startswith(text.casefold())
-            )
-        )
+        yield _begins
+
+
+def _begins(model: Model, text: str) -> bool:
+    beginning = text.casefold()
+    return bool(beginning) and (
+        model.name.casefold().startswith(beginning) or model.unique.casefold().startswith(beginning)
+    )
 
 
 def resolve(text: str, models: Sequence[Model], *, beginnings: bool = True) -> Model:
@@ -56,57 +60,36 @@ def resolve(text: str, models: Sequence[Model], *, beginnings: bool = True) -> M
 
 
 def _ambiguous(text: str, hits: Sequence[Model]) -> AmbiguousModel:
-    # Models of one name are told apart by what does differ.
-    names = [model.title for model in hits]
-    if len(set(names)) < len(names):
-        names = [f"{model.title} ({model.unique or model.id})" for model in hits]
-    if len(set(names)) < len(names):
-        names = [f"{model.title} ({model.id})" for model in hits]
-    shown = _listed(names)
-    return AmbiguousModel(f"{_quoted(text)} may be {shown}. Say more of the name.", model=text, candidates=names)
+    names = _told_apart(hits)
+    hint = "Only their ids tell them apart" if len({model.title for model in hits}) == 1 else "Say more of the name"
+    return AmbiguousModel(f"{_quoted(text)} may be {_listed(names)}. {hint}.", model=text, candidates=names)
+
+
+def _told_apart(models: Sequence[Model]) -> list[str]:
+    """Return a name for each; of one that several have, `unique` as well, or the id where that is the same too."""
+    titles = Counter(model.title for model in models)
+    uniques = Counter((model.title, model.unique) for model in models if model.unique)
+
+    def name(model: Model) -> str:
+        if titles[model.title] == 1:
+            return model.title
+        return f"{model.title} ({model.unique if uniques[model.title, model.unique] == 1 else model.id})"
+
+    return [name(model) for model in models]
 
 
 def _not_found(text: str, models: Sequence[Model], *, beginnings: bool) -> ModelNotFound:
     if not models:
         return ModelNotFound(f"There is no model {_quoted(text)}: the server has no models at all.", model=text)
+    if not beginnings and (begun := [model for model in models if _begins(model, text.strip())]):
+        names = _told_apart(begun)
+        whole = ", ".join(f"`{model.argument}`" for model in begun[:_SHOWN])
+        words = f"{_quoted(text)} is only a beginning of {_listed(names)}; here the whole name is needed: {whole}."
+        return ModelNotFound(words, model=text, nearest=names)
     names = nearest_names(text, models)
+    nearest = (f"The nearest: {_listed(names)}.",) if names else (Step("list", "client.table()"), " shows all.")
     whole = "" if beginnings else " The whole name is needed here, a beginning is not enough."
-    hint = f"The nearest: {_listed(names)}." if names else "`%pieces_model list` shows all."
-    return ModelNotFound(f"There is no model {_quoted(text)}. {hint}{whole}", model=text, nearest=names)
-
-
-def narrow(
-    models: Sequence[Model],
-    *,
-    pattern: str = "",
-    local: bool = False,
-    cloud: bool = False,
-    downloaded: bool = False,
-    downloading: bool = False,
-    loaded: bool = False,
-    custom: bool = False,
-) -> list[Model]:
-    """Return the models whose name or `unique` contains `pattern` and for which every flag that is set holds.
-
-    A loaded model is downloaded too.
-    """
-    wanted = pattern.strip().casefold()
-    tests: list[Callable[[Model], bool]] = []
-    if wanted:
-        tests.append(lambda model: wanted in model.name.casefold() or wanted in model.unique.casefold())
-    if local:
-        tests.append(lambda model: not model.cloud)
-    if cloud:
-        tests.append(lambda model: model.cloud)
-    if downloaded:
-        tests.append(lambda model: model.state in (ModelState.DOWNLOADED, ModelState.LOADED))
-    if downloading:
-        tests.append(lambda model: model.downloading)
-    if loaded:
-        tests.append(lambda model: model.loaded)
-    if custom:
-        tests.append(lambda model: model.custom)
-    return [model for model in models if all(test(model) for test in tests)]
+    return ModelNotFound(f"There is no model {_quoted(text)}. ", *nearest, whole, model=text, nearest=names)
 
 
 def nearest_names(text: str, models: Sequence[Model]) -> list[str]:

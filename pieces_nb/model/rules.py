@@ -10,15 +10,30 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from pieces_nb.model.models import Model
-from pieces_nb.text import Step, format_bytes
+from pieces_nb.text import Part, Step, format_bytes, printable
 
 
 class Refusal(NamedTuple):
-    """Why a verb cannot be done with a model; `already` where there is only nothing left to do."""
+    """Why a verb cannot be done with a model; `already` where there is only nothing left to do.
 
-    words: str  # in the middle of a sentence: "it runs in the cloud"
+    One that is not `certain` rests on a flag that the server does not send: nothing offers the verb then, but who is
+    asked for it by name tries it, and the server decides.
+    """
+
+    predicate: str  # "runs in the cloud"
     already: bool = False
     step: Step | None = None  # what has to be done first
+    certain: bool = True
+
+    @property
+    def words(self) -> str:
+        """The reason in the middle of a sentence: "it runs in the cloud"."""
+        return f"it {self.predicate}"
+
+    def parts(self, model: Model) -> tuple[Part, ...]:
+        """Return a whole sentence, as errors are made of."""
+        sentence = f"{model.shown} {self.predicate}"
+        return (f"{sentence}.",) if self.step is None else (f"{sentence}: ", self.step, " comes first.")
 
 
 def why_not(model: Model, verb: str, *, followed: bool = False) -> Refusal | None:
@@ -32,40 +47,48 @@ def why_not(model: Model, verb: str, *, followed: bool = False) -> Refusal | Non
 
 def _download(model: Model, running: bool) -> Refusal | None:
     if model.cloud:
-        return Refusal("it runs in the cloud: there is nothing to download")
+        return Refusal("runs in the cloud: there is nothing to download")
     if model.downloaded:
-        return Refusal("it is downloaded already", already=True)
-    return Refusal("it is downloading already", already=True) if running else None
+        return Refusal("is downloaded already", already=True)
+    return Refusal("is downloading already", already=True) if running else None
 
 
 def _load(model: Model, running: bool) -> Refusal | None:
     if model.cloud:
-        return Refusal("it runs in the cloud: there is nothing to load")
+        return Refusal("runs in the cloud: there is nothing to load")
     if model.loaded:
-        return Refusal("it is loaded already", already=True)
+        return Refusal("is loaded already", already=True)
     if model.downloaded:
         return None
-    return Refusal("its download has not ended" if running else "it is not downloaded", step=download_step(model))
+    predicate = "is still downloading" if running else "is not downloaded"
+    return Refusal(predicate, step=download_step(model), certain=running or model.flag("downloaded") is False)
 
 
 def _ensure(model: Model, _running: bool) -> Refusal | None:
-    return Refusal("it runs in the cloud: there is nothing to download") if model.cloud else None
+    return Refusal("runs in the cloud: there is nothing to download") if model.cloud else None
 
 
-def _cancel(_model: Model, running: bool) -> Refusal | None:
-    return None if running else Refusal("it is not downloading")
+def _cancel(model: Model, running: bool) -> Refusal | None:
+    if running:
+        return None
+    return Refusal(f"is not downloading; it is {model.state}", certain=model.flag("downloading") is False)
 
 
 def _unload(model: Model, _running: bool) -> Refusal | None:
-    return None if model.loaded else Refusal("it is not loaded", already=True)
+    if model.loaded:
+        return None
+    return Refusal("is not loaded", already=True, certain=model.cloud or model.flag("loaded") is False)
 
 
 def _delete_cache(model: Model, _running: bool) -> Refusal | None:
-    return None if model.downloaded else Refusal("it has no downloaded files")
+    if model.downloaded:
+        return None
+    certain = model.cloud or model.flag("downloaded") is False
+    return Refusal(f"has no downloaded files; it is {model.state}", certain=certain)
 
 
 def _only_custom(participle: str) -> Callable[[Model, bool], Refusal | None]:
-    refusal = Refusal(f"it is not a custom model: only those can be {participle}")
+    refusal = Refusal(f"is not a custom model: only those can be {participle}")
     return lambda model, _running: None if model.custom else refusal
 
 
@@ -125,6 +148,22 @@ class Filter(NamedTuple):
 def missing_bytes(needed: int | None, available: int | None) -> int | None:
     """Return how many bytes too few are available; 0 if they suffice, None where one of the two is unknown."""
     return None if needed is None or available is None else max(0, needed - available)
+
+
+def unfitting_words(models: Iterable[Model], total_bytes: int | None) -> str:
+    """Return why `fits` leaves out what it does: this machine's memory, what is too large, what is unknown."""
+    if total_bytes is None:
+        return ""
+    local = [model for model in models if not model.cloud]
+    large = [model for model in local if missing_bytes(model.ram_bytes, total_bytes)]
+    unknown = sum(model.ram_bytes is None for model in local)
+    notes = [f"this machine has {format_bytes(total_bytes)} of memory"]
+    if large:
+        named = ", ".join(f"{printable(one.title, limit=40)} ({format_bytes(one.ram_bytes or 0)})" for one in large[:5])
+        notes.append(f"too large: {named}" + (f" and {len(large) - 5} more" if len(large) > 5 else ""))
+    if unknown:
+        notes.append(f"{unknown} left out whose need of memory is not known")
+    return " · ".join(notes)
 
 
 def memory_words(model: Model, free_bytes: int | None) -> str:

@@ -6,11 +6,11 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, assert_never
 
-from pieces_nb import workflows
 from pieces_nb.client import ModelClient, Settings
 from pieces_nb.download.download import Download, Downloads
 from pieces_nb.errors import BadArguments, ConfirmationRequired, PiecesError
-from pieces_nb.model import fields, resolve
+from pieces_nb.machine import machine_of
+from pieces_nb.model import fields, rules
 from pieces_nb.model.models import Model
 from pieces_nb.text import format_bytes, printable
 from pieces_nb.verbs import grammar
@@ -136,19 +136,15 @@ class Commands:
 
     def _list(self, command: grammar.List) -> Table:
         models = self._models()
-        found = resolve.narrow(
-            models,
-            pattern=command.pattern or "",
-            local=command.local,
-            cloud=command.cloud,
-            downloaded=command.downloaded,
-            downloading=command.downloading,
-            loaded=command.loaded,
-            custom=command.custom,
-        )
-        note = ""
+        total, note = None, ""
+        flags = frozenset(flag for flag in rules.FLAGS if getattr(command, flag))
         if command.fits:
-            found, note = workflows.that_fit(found, url=self.client.url)
+            total = machine_of(self.client.url).total_memory_bytes
+            if total is None:
+                raise BadArguments("--fits needs the server on this machine: the memory of another one is not known.")
+            others = rules.Filter(command.pattern or "", flags - {"fits"}).of(models)
+            note = rules.unfitting_words(others, total)
+        found = rules.Filter(command.pattern or "", flags, total).of(models)
         table = self._table(found, wide=command.wide)
         if models:
             table.when_empty = f"None of the {len(models)} models matches; `{self._prog} list` shows all."

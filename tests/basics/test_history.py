@@ -52,14 +52,16 @@ def test_the_oldest_go_when_there_are_very_many(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(history, "_MOST", 3)
     record = History()
     for number in range(5):
-        record.add(Entry(datetime.now(UTC), "load", str(number), "done", 0.0))
+        with record.recording("load", str(number)):
+            pass
     assert [entry.model for entry in record.entries()] == ["2", "3", "4"]
 
 
 def test_entries_given_out_do_not_change_and_change_nothing() -> None:
     record = History()
     given = record.entries()
-    record.add(Entry(datetime.now(UTC), "load", "a", "done", 0.0))
+    with record.recording("load", "a"):
+        pass
     assert given == []
     record.entries().clear()
     assert len(record.entries()) == 1

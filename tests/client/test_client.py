@@ -10,8 +10,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 
-from pieces_nb import Download, Model, ModelClient, client, workflows
-from pieces_nb.client import Settings
+from pieces_nb import Download, Model, ModelClient, Settings, client
 from pieces_nb.emulator import Emulator, Faults, Switches
 from pieces_nb.emulator import server as emulator_server
 from pieces_nb.errors import (
@@ -323,7 +322,7 @@ def test_what_is_so_already_sends_nothing(client: ModelClient, posts: list[str])
 
 @pytest.mark.parametrize(
     ("model", "words"),
-    [("phi-2", r"not downloaded: `%pieces_model download Phi-2` comes first"), ("gpt-4o", "runs in the cloud")],
+    [("phi-2", r"not downloaded: `client\.download\('Phi-2'\)` comes first"), ("gpt-4o", "runs in the cloud")],
 )
 def test_a_load_that_cannot_work_is_refused_before_anything_is_sent(
     client: ModelClient, posts: list[str], model: str, words: str
@@ -336,8 +335,10 @@ def test_a_load_that_cannot_work_is_refused_before_anything_is_sent(
 def test_a_model_too_large_for_the_memory_is_refused_unless_forced(
     client: ModelClient, posts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workflows, "free_memory_bytes", lambda _: 1000)
-    with pytest.raises(ModelStateError, match=r"needs 65\.5 kB of memory, 1\.0 kB are free.*--force"):
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=2000, available=1000))
+    with pytest.raises(
+        ModelStateError, match=r"needs 65\.5 kB of memory, 1\.0 kB are.*`client\.usage\(\)`.*force=True"
+    ):
         client.load(MINE)
     assert posts == []
     assert client.load(MINE, force=True).loaded
@@ -376,6 +377,7 @@ def test_a_server_that_says_yes_and_does_nothing_is_not_believed(
     client: ModelClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endpoints, "load", lambda *_, **__: None)
+    client.settings.load_timeout_s = 0.5
     with pytest.raises(ModelStateError, match="took the call, but the model is not loaded: downloaded"):
         client.load(MINE)
 
@@ -453,7 +455,7 @@ def test_ensure_of_a_model_too_large_to_load_does_not_download_it_first(
 ) -> None:
     memory = SimpleNamespace(total=1000, available=500)
     monkeypatch.setattr("psutil.virtual_memory", lambda: memory)
-    with pytest.raises(ModelStateError, match=r"this machine has 1\.0 kB in all\. --force"):
+    with pytest.raises(ModelStateError, match=r"this machine has 1\.0 kB in all\. `force=True`"):
         client.ensure("phi-2", load=True)
     assert posts == []
     assert client.ensure("phi-2", load=True, force=True)["verdict"].tolist() == ["done", "done"]

@@ -40,6 +40,7 @@ from pieces_nb.download.state import (
     start,
 )
 from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
+from pieces_nb.text import clock
 
 SIZE = 200_000_000
 
@@ -276,7 +277,7 @@ def test_a_server_that_went_away_says_so() -> None:
     assert state.outages == (ds.Outage(ds.wall_time(state, 5)),)
     state = play(state, seen(IDLE, 65), seen(IDLE, 76))
     assert outcome(state) == "FAILED"
-    began, ended = (ds.clock(ds.wall_time(state, at)) for at in (5, 65))
+    began, ended = (clock(ds.wall_time(state, at)) for at in (5, 65))
     assert state.reason == f"the server went away at {began} and was back at {ended}; the download did not survive it"
 
 
@@ -532,7 +533,7 @@ def test_no_answer_for_lost_after_s_is_failed_and_says_since_when_and_where() ->
     assert not state.done
     state = play(state, (361, NoAnswer("refused")))
     assert state.status == "FAILED"
-    assert state.reason.startswith(f"no answer since {ds.clock(ds.wall_time(state, 60))}, last seen 37 %")
+    assert state.reason.startswith(f"no answer since {clock(ds.wall_time(state, 60))}, last seen 37 %")
     assert "refused" in state.reason
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from pieces_nb.emulator import Emulator, EmulatorError
 from pieces_nb.emulator.content import Content
+from pieces_nb.emulator.engine import LATEST
 from pieces_nb.emulator.home import Files, Home
 from tests.emulator.conftest import Started
 from tests.emulator.support import ONE, SEEDED, SLOW, THERE, Api, part_of, process, until
@@ -178,7 +179,7 @@ def test_a_state_file_that_cannot_be_read_is_named(tmp_path: Path, text: str) ->
 def test_what_is_nonsense_within_the_state_is_passed_over(tmp_path: Path, started: Started) -> None:
     Home(tmp_path).close()
     state = {
-        "instance": 5,
+        "instance": "not an id",
         "custom": [1, {"model": {}}, {"size": 1, "model": {"id": 7}}, {"size": 1, "model": {"id": "x", "name": "x"}}],
         "deleted": {"one": 1},
         "engine": {"version": 7},
@@ -188,6 +189,8 @@ def test_what_is_nonsense_within_the_state_is_passed_over(tmp_path: Path, starte
     _, api = started(home=tmp_path)
 
     assert len(api.get("/models").json()["iterable"]) == 5
+    assert "not an id" not in api.get("/.well-known/health").text
+    assert api.get("/ollama/status").json()["installation"]["version"] == LATEST
 
 
 def everything_in(folder: Path) -> dict[str, bytes | None]:
@@ -315,6 +318,25 @@ def test_a_part_with_wrong_bytes_fails_its_checksum_and_is_removed(started: Star
 
     assert list((emulator.home / "models").iterdir()) == []
     assert next(Content("one", 5).read(0, 5)) != b"wrong"
+
+
+def test_a_given_home_with_the_name_of_a_temporary_one_is_not_removed_as_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    abandoned, given = Home(None), tmp_path / "pieces-nb-emulator-mine"
+    abandoned.temporary = False
+    abandoned.close()
+    Home(given).close()
+    Home(abandoned.path).close()  # Somebody keeps it now.
+    old = time.time() - 3600
+    for path in tmp_path.iterdir():
+        os.utime(path, (old, old))
+
+    Home(None).close()
+
+    assert given.is_dir()
+    assert abandoned.path.is_dir()
 
 
 def test_temporary_homes_of_killed_processes_are_removed_and_living_ones_are_not(

@@ -12,7 +12,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pieces_nb.model.models import Model, ModelDownloadProgress, models_from_wire
-from pieces_nb.model.resolve import narrow, nearest_names, resolve
+from pieces_nb.model.resolve import nearest_names, resolve
+from pieces_nb.model.rules import Filter
 from pieces_nb.text import printable
 from pieces_nb.views import frames as tables
 from pieces_nb.views.frames import Table
@@ -102,7 +103,7 @@ def test_any_name_that_is_not_blank_finds_its_model(name: str, beginnings: bool)
     assume(name.strip())
     model, other = Model({"id": "one id", "name": name}), Model({"id": "another id", "name": f"not {name} either"})
     assert resolve(name, [model, other], beginnings=beginnings) is model
-    assert model in narrow([model, other], pattern=name)
+    assert model in Filter(name).of([model, other])
     assert nearest_names(name, [model, other])
 
 

@@ -97,8 +97,11 @@ def test_what_pieces_os_sets_is_refused_as_text_as_value_and_as_json(field: str)
 def test_an_unknown_field_is_refused_with_those_there_are() -> None:
     with pytest.raises(BadArguments, match=r"'descripton' is no field.*description.*JSON"):
         read("descripton", "x")
-    with pytest.raises(BadArguments, match="'descripton' is no field"):
-        check({"descripton": "x"})
+    with pytest.raises(BadArguments, match=r"'nam' is no field that can be set; did you mean name\?") as caught:
+        check({"nam": "x"})
+    assert "maxTokens" not in str(caught.value)
+    with pytest.raises(BadArguments, match=r"there are name, description.*maxTokens\.total"):
+        check({"unheardOf": "x"})
 
 
 @pytest.mark.parametrize("group", ["ram", "maxTokens", "capabilities", "organization", "schema"])

@@ -22,14 +22,14 @@ README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
 
 # From the ground up. A module imports what stands before it; a room with a dot of its own name alone counts as one.
 ORDER = (
-    *("text", "errors", "history"),
+    *("text", "errors", "settings", "history"),
     *("model.models", "model.fields", "model.resolve", "model.rules", "model.engine"),
     *("wire.addresses", "machine", "wire.certificates", "wire.websocket", "wire.http"),
     *("wire.discovery", "wire.endpoints", "wire.connection"),
     "until_exit",
     *("download.evidence", "download.state", "download.throttle"),
     *("download.subscribers", "download.interrupts", "download.follower", "download.download"),
-    *("views.frames", "workflows", "client"),
+    *("operations", "views.frames", "registry", "workflows", "client"),
     *("views.notebook", "views.panel"),
     *("verbs.tokens", "verbs.grammar", "verbs.completion", "verbs.actions"),
     *("views.magic", "trace", "demo", "views.terminal", "__main__"),
@@ -51,10 +51,11 @@ FOREIGN = {
     "tqdm": {"views.notebook"},
     "tornado": {"emulator"},
     "pandas": {"views.frames", "views.terminal"},
-    "psutil": {"machine", "workflows"},
+    "psutil": {"machine"},
 }
 PURE = (
     "text",
+    "settings",
     "model.models",
     "model.fields",
     "model.resolve",
@@ -251,7 +252,7 @@ def test_every_public_name_is_there_and_they_are_these() -> None:
         *("ModelClient", "Model", "ModelDownloadProgress", "DownloadStatus", "Download", "Downloads", "__version__"),
         *("PiecesError", "PiecesUnreachable", "PiecesServerError", "ProtocolError", "ModelNotFound", "AmbiguousModel"),
         *("ModelStateError", "DownloadFailed", "DownloadCanceled", "CancelNotConfirmed", "WaitTimeout"),
-        *("BadArguments", "ConfirmationRequired", "StoppedWaiting"),
+        *("BadArguments", "ConfirmationRequired", "StoppedWaiting", "Settings"),
     }
     for name in pieces_nb.__all__:
         assert getattr(pieces_nb, name) is not None

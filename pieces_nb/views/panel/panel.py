@@ -18,9 +18,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
-from pieces_nb import workflows
 from pieces_nb.download.download import Download
 from pieces_nb.errors import ModelNotFound, ModelStateError, PiecesError
+from pieces_nb.machine import machine_of
 from pieces_nb.model import resolve
 from pieces_nb.model.models import Model
 from pieces_nb.text import clock, format_duration, printable
@@ -428,7 +428,7 @@ class Panel:
             if self._state.trouble:
                 client.connect()  # it may be another one than before
             models = client.models()
-            free = workflows.free_memory_bytes(client.url)
+            free = machine_of(client.url).free_memory_bytes
             return events.Listed(asked_at, models, client.server, free)
         except PiecesError as exc:
             return events.Listed(asked_at, (), "", None, error=str(exc) or type(exc).__name__)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
-from pieces_nb.model import resolve
+from pieces_nb.model import rules
 from pieces_nb.model.models import Model, ModelState
 from pieces_nb.text import format_bytes, format_duration, printable
 
@@ -218,8 +218,8 @@ def ended(state: PanelState, call: Call) -> PanelState:
 
 def matching(state: PanelState) -> list[Model]:
     """Return the models that the filter lets through."""
-    flags = {} if state.shows is Shows.ALL else {str(state.shows): True}
-    return resolve.narrow(state.models, pattern=state.pattern, **flags)
+    flags = () if state.shows is Shows.ALL else (str(state.shows),)
+    return rules.Filter(state.pattern, frozenset(flags)).of(state.models)
 
 
 def options(state: PanelState) -> list[tuple[str, str]]:
