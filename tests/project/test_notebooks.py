@@ -11,8 +11,9 @@ import nbformat
 import pytest
 
 from pieces_nb import errors
+from pieces_nb.text import Front
 from pieces_nb.verbs import tokens
-from pieces_nb.verbs.grammar import build_grammar
+from pieces_nb.verbs.actions import grammar_for
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
@@ -116,7 +117,7 @@ def test_results_read_well_without_a_kernel(path: Path) -> None:
 
 
 def test_what_its_text_tells_to_type_can_be_typed(path: Path) -> None:
-    grammar = build_grammar("%pieces_model")
+    grammar = grammar_for(Front.NOTEBOOK)
     texts = [cell.source for cell in read(path).cells if cell.cell_type == "markdown"]
     for line in re.findall(r"`%pieces_model([^`]*)`", "\n".join(texts)):
         assert grammar.parse(tokens.split(line.replace("…", "phi-2"), {})) is not None
