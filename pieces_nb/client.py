@@ -24,11 +24,14 @@ from pieces_nb.wire import endpoints
 from pieces_nb.wire.connection import EMULATOR, VARIABLE, Connection, address_from_environment
 
 if TYPE_CHECKING:
+    from pieces_nb.doctor import Check
     from pieces_nb.download.download import Download, Downloads
     from pieces_nb.download.state import Timing
     from pieces_nb.emulator import Emulator
+    from pieces_nb.model.engine import Engine
     from pieces_nb.registry import Registry
     from pieces_nb.rows import Rows
+    from pieces_nb.until_exit import Watcher
     from pieces_nb.views.frames import Table
     from pieces_nb.views.panel import Panel
     from pieces_nb.wire.discovery import Found
@@ -91,9 +94,12 @@ class ModelClient:
 
     def _begin_anew(self) -> None:
         """Follow nothing and show nothing: at the beginning, and in a child of `fork`, whose locks are its own."""
-        self._lock = threading.Lock()  # guards the making of the two below
+        self._lock = threading.Lock()  # guards the making of the three below
         self._made_registry: Registry | None = None
         self._made_loans: Loans | None = None
+        if (parents := getattr(self, "_made_watcher", None)) is not None:
+            parents.abandon()
+        self._made_watcher: Watcher | None = None
         self._panels: weakref.WeakSet[Panel] = weakref.WeakSet()
 
     @classmethod
@@ -143,6 +149,8 @@ class ModelClient:
             panel.close()
         if self._made_registry is not None:
             self._made_registry.close()
+        if self._made_watcher is not None:
+            self._made_watcher.close()
         self._connection.close()
         with _emulator_lock:
             was_user = self in _emulator_users
@@ -216,6 +224,37 @@ class ModelClient:
         from pieces_nb import rows
 
         return _table(rows.usage(self.models(), self._context.machine(), server=self.server))
+
+    def doctor(self) -> Table:
+        """Return why something does not work, one check a row: ok check seen next_step; two seconds at most.
+
+        It raises nothing for a server that is not there: that is what it is for.
+        """
+        from pieces_nb import rows
+
+        return _table(rows.doctor(self.checks()))
+
+    def checks(self, front_end: Callable[[], Check | None] | None = None) -> list[Check]:
+        """Return the checks of `doctor`; `front_end` adds the one of who shows them."""
+        from pieces_nb.doctor import Subject, examine
+
+        connection = self._connection if not self._wants_emulator else self.connection
+        return examine(Subject(connection.address, connection.named_by, front_end))
+
+    def engine(self) -> Table:
+        """Return the engine under the local models: name state version needed user_managed percentage.
+
+        A server without these calls has none: zero rows. Source: `GET /ollama/status`.
+        """
+        from pieces_nb import rows
+
+        return _table(rows.engine(self.engine_status(), server=self.server))
+
+    def engine_status(self) -> Engine:
+        """Return what the server says of its engine. Source: `GET /ollama/status`."""
+        from pieces_nb.model.engine import Engine
+
+        return Engine.from_wire(self.connection.call(endpoints.engine_status))
 
     def ensure(
         self,
@@ -381,15 +420,30 @@ class ModelClient:
 
         return Context(self.connection, self.timing, self.history, self.settings.load_timeout_s)
 
-    def load(self, model: str | Model, *, force: bool = False) -> Model:
+    def load(self, model: str | Model, *, force: bool = False, until_exit: bool = False) -> Model:
         """Load a downloaded model into memory and return its snapshot; a loaded one is a no-op. May take a minute.
 
-        Raises `ModelStateError` if it is not downloaded, in the cloud, or, without `force`, needs more than is free.
-        Source: `POST /model/{model}/load`.
+        With `until_exit` it is given back when this process ends, also when it is killed, or the client is closed; a
+        model that was in memory before is not. Raises `ModelStateError` if it is not downloaded, in the cloud, or,
+        without `force`, needs more than is free. Source: `POST /model/{model}/load`.
         """
         from pieces_nb import workflows
 
-        return workflows.load(self._context, self.get(model), force=force)
+        seen = self.get(model)
+        if not until_exit or seen.loaded:
+            return workflows.load(self._context, seen, force=force)
+        with self._lock:
+            from pieces_nb.until_exit import Watcher
+
+            watcher = self._made_watcher = self._made_watcher or Watcher()
+        with watcher.holding(self.url, seen.id):
+            return workflows.load(self._context, seen, force=force)
+
+    def _keep(self, *models: Model) -> None:
+        """Promise no longer to give these back: they have left memory."""
+        if self._made_watcher is not None:
+            for model in models:
+                self._made_watcher.release(model.id)
 
     def unload(self, model: str | Model) -> Model:
         """Take a model out of memory and return its snapshot; one that is not loaded is a no-op.
@@ -398,7 +452,9 @@ class ModelClient:
         """
         from pieces_nb import workflows
 
-        return workflows.unload(self._context, self.get(model))
+        unloaded = workflows.unload(self._context, self.get(model))
+        self._keep(unloaded)
+        return unloaded
 
     def unload_all(self) -> list[Model]:
         """Take every model out of memory; return the snapshots of those that were in it.
@@ -407,7 +463,9 @@ class ModelClient:
         """
         from pieces_nb import workflows
 
-        return workflows.unload_all(self._context)
+        unloaded = workflows.unload_all(self._context)
+        self._keep(*unloaded)
+        return unloaded
 
     @contextmanager
     def loaded(self, model: str | Model, *, force: bool = False) -> Iterator[Model]:

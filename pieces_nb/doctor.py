@@ -59,7 +59,7 @@ class Subject(NamedTuple):
 
     url: str = ""
     named_by: str = ""  # 'PIECES_OS_URL', or '' for an address given in a call
-    front_end: Callable[[], Check] | None = None  # what shows the answers can say of itself
+    front_end: Callable[[], Check | None] | None = None  # what shows the answers can say of itself
     ports: Sequence[int] = discovery.PORTS
 
 
@@ -70,7 +70,7 @@ def examine(subject: Subject, *, within_s: float = WITHIN_S) -> list[Check]:
         "port files": lambda: [_port_files()],
         "proxies": lambda: [_proxies(os.environ)],
         "this machine": lambda: [_host(), _memory(subject.url or "http://127.0.0.1"), _disk(subject.url)],
-        "front end": lambda: [subject.front_end()] if subject.front_end is not None else [],
+        "front end": lambda: [check for check in [subject.front_end and subject.front_end()] if check is not None],
         "versions": lambda: [_versions()],
     }
     answers: dict[str, list[Check]] = {}

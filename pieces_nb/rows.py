@@ -15,9 +15,11 @@ from pieces_nb.model import fields
 from pieces_nb.text import Part, Step, clock, format_bytes
 
 if TYPE_CHECKING:
+    from pieces_nb.doctor import Check
     from pieces_nb.download.download import Download
     from pieces_nb.history import Entry
     from pieces_nb.machine import Machine
+    from pieces_nb.model.engine import Engine
     from pieces_nb.model.models import Model
     from pieces_nb.workflows import Step as PlanStep
 
@@ -36,6 +38,7 @@ class Kind(StrEnum):
     FLAG = "flag"
     TIME = "time"
     STEP = "step"  # what to type, a `Step`
+    WORDS = "words"  # sentences, which wrap; made of parts
     ANY = "any"
 
 
@@ -266,6 +269,40 @@ def history(entries: Sequence[Entry]) -> Rows:
         for entry in entries
     ]
     return Rows(columns, values, ("What was done here, times in UTC",), ("Nothing was done yet.",))
+
+
+# The server and what is under it -------------------------------------------------------------------------------------
+
+
+def doctor(checks: Sequence[Check]) -> Rows:
+    """Return a row a check: ✓, ✗ or – (nothing to say), what was seen, and what to do next."""
+    columns = (Column("ok"), Column("check"), Column("seen", Kind.WORDS), Column("next_step", Kind.WORDS))
+    values = [(check.mark, check.name, (check.seen,), check.step) for check in checks]
+    wrong = sum(check.ok is False for check in checks)
+    words = "Nothing is wrong here." if not wrong else f"{wrong} of {len(checks)} checks found something wrong."
+    return Rows(columns, values, (words,))
+
+
+def engine(found: Engine, *, server: str) -> Rows:
+    """Return one row: name state version needed user_managed percentage."""
+    columns = (
+        Column("name"),
+        Column("state"),
+        Column("version"),
+        Column("needed"),
+        Column("user_managed", Kind.FLAG),
+        Column("percentage", Kind.NUMBER, "%"),
+    )
+    under_way, there, wanted = found.under_way, found.installation, found.update_required
+    row = (
+        "Ollama",
+        str(found.state),
+        there.version if there is not None else "",
+        coming.version if (coming := under_way or wanted) is not None else "",
+        found.user_managed,
+        under_way.percentage if under_way is not None else None,
+    )
+    return Rows(columns, [row] if found.known else [], (server,), ("This server has no calls for an engine.",))
 
 
 # What models take ----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pieces_nb.doctor import Check
     from pieces_nb.download.download import Download
     from pieces_nb.rows import Parts, Rows
     from pieces_nb.text import Front, Part
@@ -23,6 +24,9 @@ class FrontEnd(Protocol):
 
     def wait(self, downloads: Sequence[Download], *, timeout_s: float | None) -> None:
         """Wait for the ends of downloads, with bars meanwhile. Raises what `Downloads.wait` raises."""
+
+    def looks_at(self) -> Check | None:
+        """What `doctor` says of it: which it is, and whether clicks are heard while a cell waits."""
 
     def confirm(self, question: str) -> bool:
         """Ask a person; False where nobody can be asked."""

@@ -11,6 +11,7 @@ from pieces_nb.text import PROGRAMS, Step
 
 if TYPE_CHECKING:
     from pieces_nb.client import ModelClient, Settings
+    from pieces_nb.doctor import Check
     from pieces_nb.model.models import Model
     from pieces_nb.rows import Parts, Rows
     from pieces_nb.verbs.front import FrontEnd
@@ -70,6 +71,10 @@ class Session:
         from pieces_nb.wire.connection import EMULATOR, address_from_environment
 
         return (to or self.url or address_from_environment()) == EMULATOR
+
+    def checks(self) -> list[Check]:
+        """Return what `doctor` finds, whether or not there is a server to make a client of."""
+        return self.client.checks(self.front_end.looks_at)
 
     def use(self, client: ModelClient | None) -> None:
         """Go on with another client; the one before is closed."""

@@ -26,7 +26,7 @@ _MOST_NAME = 28
 _MOST_TEXT = 48
 _ID_SHOWN = 8
 _DTYPES = {
-    **dict.fromkeys((Kind.NAME, Kind.ID, Kind.TEXT, Kind.STEP), "str"),
+    **dict.fromkeys((Kind.NAME, Kind.ID, Kind.TEXT, Kind.STEP, Kind.WORDS), "str"),
     Kind.FLAG: "bool",
     Kind.NUMBER: "float64",
     Kind.TIME: "datetime64[ns, UTC]",
@@ -52,6 +52,8 @@ def frame_of(rows: Rows, *, front: Front = Front.PYTHON) -> pd.DataFrame:
 def _series(column: RowsColumn, values: Sequence[Any], front: Front) -> pd.Series[Any]:
     if column.kind is Kind.STEP:
         values = [value.typed(front) if isinstance(value, Step) else value for value in values]
+    if column.kind is Kind.WORDS:
+        values = [worded(parts, front) for parts in values]
     return pd.Series(list(values), dtype=_dtype(column.kind, values))
 
 
@@ -184,7 +186,7 @@ def _html(columns: Sequence[Column], *, shows_index: bool) -> str:
     Front ends set cells to the right and break names, unless a cell itself says otherwise.
     """
     heads = "".join(_head_html(column, column.name) for column in columns)
-    cells = [[_cell_html(column, text, wraps=shows_index) for text in column.cells] for column in columns]
+    cells = [_cells_html(column, wraps=shows_index or column.kind is Kind.WORDS) for column in columns]
     if shows_index:
         cells[0] = [_head_html(columns[0], field) for field in columns[0].cells]
     body = [f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True)]
@@ -203,6 +205,10 @@ def _head_html(column: Column, text: str) -> str:
 
 def _align(column: Column) -> str:
     return _RIGHT if column.number else _LEFT
+
+
+def _cells_html(column: Column, *, wraps: bool) -> list[str]:
+    return [_cell_html(column, text, wraps=wraps) for text in column.cells]
 
 
 def _cell_html(column: Column, text: str, *, wraps: bool) -> str:

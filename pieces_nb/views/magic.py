@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
+    from pieces_nb.doctor import Check
     from pieces_nb.download.download import Download
     from pieces_nb.verbs.session import Session
 
@@ -37,6 +38,11 @@ class NotebookFront:
         from pieces_nb.views import notebook
 
         notebook.wait_shown(downloads, timeout_s=timeout_s)
+
+    def looks_at(self) -> Check | None:
+        from pieces_nb.views import outputs
+
+        return outputs.check()
 
     def confirm(self, _question: str) -> bool:
         return False  # a cell has nobody to ask: it says --yes

@@ -64,6 +64,7 @@ log = logging.getLogger(__name__)
 
 DEAF_HINT = "■ stops waiting, and Cancel is there then; %pieces_model cancel NAME stops the download"
 HEARD_HINT = "Cancel stops the download; ■ only stops waiting"
+_FEW = 3
 _LOOK_S = 0.05  # how often to look whether clicks are heard by now
 _LOOK_FOR_S = 5.0
 
@@ -249,6 +250,8 @@ class LiveBlock:
         self._rows = [Row(download, button=self._has_buttons) for download in self.downloads]
         self._total = ipywidgets.HTML() if len(self.downloads) > 1 else None
         self._total_at = float("-inf")
+        # Of few, the sum keeps step with its rows; of many, the budget of updates is the rows'.
+        self._total_every_s = INTERVAL_S if len(self.downloads) <= _FEW else TOTAL_INTERVAL_S
         extra = [widget for widget in (self._total, self._hint) if widget is not None]
         self.box = ipywidgets.VBox([*(row.box for row in self._rows), *extra])
         self._output = LiveOutput(self.box, self._standing)
@@ -296,7 +299,7 @@ class LiveBlock:
         if self._total is not None:
             with self._lock:
                 now = time.monotonic()
-                if download.done or now - self._total_at >= TOTAL_INTERVAL_S:
+                if download.done or now - self._total_at >= self._total_every_s:
                     self._total_at = now
                     self._total.value = self._total_html()
         if all(download.done for download in self.downloads):

@@ -14,9 +14,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from html import escape
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pieces_nb.text import Front, Step, worded
+
+if TYPE_CHECKING:
+    from pieces_nb.doctor import Check
 
 VIEW = "application/vnd.jupyter.widget-view+json"
 NOTHING = {"text/plain": ""}
@@ -94,6 +97,18 @@ def clicks_are_heard() -> bool:
         return bool(_kernel().shell_channel_thread.manager.list_subshell())
     except AttributeError:  # ipykernel 6, or one that has other names for it
         return False
+
+
+def check() -> Check:
+    """Return what `doctor` says of this front end."""
+    from pieces_nb.doctor import Check
+
+    if not in_notebook():
+        return Check("front end", True, "a terminal's IPython: bars of text, no buttons", (), {"kernel": False})
+    heard = clicks_are_heard()
+    seen = "clicks are heard while a cell waits" if heard else "clicks are not heard while a cell waits, as far as seen"
+    step = () if heard else ("■ ends the waiting; a click is done when the cell ends.",)
+    return Check("front end", heard or None, f"a Jupyter kernel: {seen}", step, {"kernel": True, "clicks_heard": heard})
 
 
 # Outputs -------------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pieces_nb.rows import Bar, Kind
 from pieces_nb.rows import Column as RowsColumn
 from pieces_nb.text import Front, Step, printable, worded
-from pieces_nb.views.text_table import Column, lines
+from pieces_nb.views.text_table import Column, cells_of, lines, padded
 
 if TYPE_CHECKING:
     from pieces_nb.rows import Rows
@@ -42,6 +42,8 @@ def text_of(rows: Rows, *, front: Front, width: int) -> str:
 
 def lines_of(columns: Sequence[Column], *, shows_index: bool, width: int) -> list[str]:
     """Return columns of texts as lines of at most `width` cells, and which columns found no room."""
+    if any(column.kind is Kind.WORDS for column in columns):
+        return _told(columns, width)
     if shows_index:
         return _field_blocks(columns[0], columns[1:], width)
     rows, dropped = lines(columns, width=width, dispensable=_dispensable(columns, width))
@@ -51,6 +53,21 @@ def lines_of(columns: Sequence[Column], *, shows_index: bool, width: int) -> lis
         named = ", ".join(dropped) if few else f"{', '.join(dropped[:most])} and {len(dropped) - most} more"
         rows.append(folded(f"No room for: {named} (--json has them)", width))
     return rows
+
+
+def _told(columns: Sequence[Column], width: int) -> list[str]:
+    """Return a table with sentences as a paragraph a row, what is short before them."""
+    heads = [column for column in columns if column.kind is not Kind.WORDS]
+    words = [column for column in columns if column.kind is Kind.WORDS]
+    widths = [max(map(cells_of, column.cells), default=0) + 2 for column in heads]
+    indent = sum(widths)
+    told = []
+    for index in range(len(columns[0].cells)):
+        head = "".join(padded(column.cells[index], size) for column, size in zip(heads, widths, strict=True))
+        for sentence in filter(None, (column.cells[index] for column in words)):
+            told += textwrap.wrap(sentence, width, initial_indent=head, subsequent_indent=" " * indent)
+            head = " " * indent
+    return told
 
 
 def _dispensable(columns: Sequence[Column], width: int) -> Sequence[str]:
@@ -123,6 +140,8 @@ def _cell(value: object, front: Front) -> str:
     match value:
         case Step():
             return value.typed(front)
+        case tuple():
+            return worded(value, front)
         case str():
             return value
         case bool():

@@ -71,6 +71,10 @@ def lines(columns: Sequence[Column], *, width: int, dispensable: Sequence[str] =
     return rows, [column.name for column in columns if id(column) not in staying]
 
 
+def padded(cell: str, width: int) -> str:
+    return cell + " " * (width - cells_of(cell))
+
+
 def _line(cells: Sequence[str], columns: Sequence[Column], widths: Sequence[int]) -> str:
     padded = []
     for cell, column, width in zip(cells, columns, widths, strict=True):

@@ -64,7 +64,7 @@ class Connection:
         find: Callable[[], Found | None] = _find,
         make_transport: Callable[..., Transport] = _make_transport,
     ) -> None:
-        self._named_by = f" ({named_by} names this address)" if named_by and url else ""
+        self.named_by = named_by if url else ""  # the variable that names the address
         self._given = normalize_url(url) if url else None
         self._timeout_s = timeout_s
         self._find = find
@@ -84,6 +84,11 @@ class Connection:
     def given(self) -> bool:
         """Whether somebody named the address."""
         return self._given is not None
+
+    @property
+    def address(self) -> str:
+        """The address that somebody named; '' where Pieces OS is looked for."""
+        return self._given or ""
 
     @property
     def connected(self) -> bool:
@@ -111,6 +116,9 @@ class Connection:
         """The address, the version and the id; connects first if need be."""
         found = self._found
         return found if found is not None else self.connect()
+
+    def _naming(self) -> str:
+        return f" ({self.named_by} names this address)" if self.named_by else ""
 
     def connect(self) -> Found:
         """Return who answers at the given address, at the one found before, or at the one that is found now.
@@ -143,7 +151,7 @@ class Connection:
         except PiecesUnreachable as exc:
             raise PiecesUnreachable(
                 *exc.parts,
-                f"{self._named_by} Is Pieces OS running there? ",
+                f"{self._naming()} Is Pieces OS running there? ",
                 discovery.EMULATOR_STEP,
                 " tries things out without it.",
                 url=url,

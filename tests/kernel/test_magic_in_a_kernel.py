@@ -91,6 +91,16 @@ def test_a_bar_comes_under_the_cell_that_waits_and_once(connected: Kernel, emula
     assert [VIEW in content["data"] for content in outcome.of("display_data")].count(True) == 1
 
 
+@pytest.mark.parametrize(
+    "cell", ["x = %pieces_model download mistral --no-wait", "%pieces_model download mistral --no-wait"]
+)
+def test_a_download_that_no_cell_waits_for_has_its_bar_once_assigned_or_not(connected: Kernel, cell: str) -> None:
+    outcome = connected.run(cell)
+    assert [VIEW in content["data"] for content in outcome.of("display_data")].count(True) == 1
+    assert outcome.of("execute_result") == []
+    connected.finish(connected.start("import time; time.sleep(1)"), until=connected.bar_beyond(0))
+
+
 def test_a_load_says_under_its_cell_for_how_long_it_has_been_loading(connected: Kernel) -> None:
     code = """
 import time

@@ -19,7 +19,6 @@ from tests.hostile.server import (
     handshake,
     progress,
     says,
-    silence,
     text,
     until,
     websocket,
@@ -67,8 +66,15 @@ def test_rest_and_socket_trust_the_same_certificates(
 
 
 def test_close_ends_a_tls_handshake_within_a_second(make_hostile: MakeServer) -> None:
-    server = make_hostile()  # which takes the connection and does not know TLS
-    server.answers["line"] = silence
+    greeted = threading.Event()
+
+    def take_the_greeting_and_say_nothing(line: Line, _request: Request) -> None:
+        line.receive()
+        greeted.set()
+        line.hold()
+
+    server = make_hostile()  # which does not know TLS
+    server.answers["line"] = take_the_greeting_and_say_nothing
     sock = ProgressSocket(server.url.replace("http", "https"), PATH, timeout_s=DEADLINE_S)
     ended: list[str] = []
 
@@ -80,7 +86,7 @@ def test_close_ends_a_tls_handshake_within_a_second(make_hostile: MakeServer) ->
 
     opening = threading.Thread(target=open_it, daemon=True)
     opening.start()
-    server.wait_until(lambda: server.lines == 1)
+    assert greeted.wait(DEADLINE_S)
     sock.close()
     opening.join(1.0)
     assert not opening.is_alive()

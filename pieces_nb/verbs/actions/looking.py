@@ -69,6 +69,18 @@ def _sum_bytes(models: Sequence[Model]) -> str:
 
 
 @verb(
+    "doctor",
+    "Why something does not work: each thing that is looked at, what was seen, and what to do next.",
+    examples=("doctor",),
+)
+def doctor(session: Session) -> Said:
+    from pieces_nb import rows
+
+    checks = session.checks()
+    return Said((), [{"check": check.name, "ok": check.ok, **check.facts} for check in checks], rows.doctor(checks))
+
+
+@verb(
     "connect",
     "Use the server at URL, or the emulator, a stand-in for Pieces OS. Without an argument, look for Pieces OS.",
     operands=(Operand("URL", "to", least=0, read=reading.text, choices="emulator"),),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pieces_nb.errors import BadArguments
 from pieces_nb.verbs.declaration import MODEL, MODELS, Flag, Verb, declared, either_models_or_all
 
 if TYPE_CHECKING:
@@ -21,11 +22,18 @@ FORCE = Flag("--force", "also when the RAM looks too small")
     "load",
     "Bring a downloaded model into memory.",
     operands=(MODEL,),
-    flags=(FORCE,),
-    examples=("load phi-2",),
+    flags=(FORCE, Flag("--until-exit", "give the memory back when this kernel ends, however it ends")),
+    examples=("load phi-2", "load phi-2 --until-exit"),
 )
-def load(session: Session, model: str, *, force: bool) -> Rows:
-    return session.table([session.client.load(model, force=force)])
+def load(session: Session, model: str, *, force: bool, until_exit: bool) -> Rows:
+    if until_exit and not session.front_end.lives_on:
+        raise BadArguments(
+            "load --until-exit is for a notebook: this command ends at once, and the model would leave memory with it."
+        )
+    client = session.client
+    if until_exit and (seen := client.get(model)).loaded:
+        session.front_end.tell(f"{seen.shown} was in memory before: it stays there when this kernel ends.")
+    return session.table([client.load(model, force=force, until_exit=until_exit)])
 
 
 @verb(

@@ -13,6 +13,7 @@ from pieces_nb.views.table_text import folded
 from pieces_nb.views.terminal import output
 
 if TYPE_CHECKING:
+    from pieces_nb.doctor import Check
     from pieces_nb.download.download import Download
 
 PLAIN_EVERY_S = 30.0
@@ -29,6 +30,9 @@ class TerminalFront:
         self._quiet = quiet
         self._for_scripts = for_scripts
         self._plain_every_s = plain_every_s
+
+    def looks_at(self) -> Check | None:
+        return None
 
     def wait(self, downloads: Sequence[Download], *, timeout_s: float | None) -> None:
         # Before a bar shows: whoever sees one may press Ctrl-C, which an import would hear first.

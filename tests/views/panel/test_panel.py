@@ -394,11 +394,7 @@ def test_a_download_that_a_cell_began_shows_without_asking_the_server(
 
 def test_a_load_that_a_cell_does_shows_while_it_runs_and_what_came_of_it(opened: Opened, client: ModelClient) -> None:
     phi = client.get("phi-2")
-    with (
-        HISTORY.recording("load", phi.title, model_id=phi.id)
-        if client.history is HISTORY
-        else client.history.recording("load", phi.title, model_id=phi.id)
-    ):
+    with HISTORY.recording("load", phi.title, model_id=phi.id):
         opened.row_says("Phi-2", "loading … since")
     opened.says("by a cell")
     opened.row_says("Phi-2", "available")
