@@ -73,7 +73,10 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib
+    import sys
 
+    if name == "ModelClient" and "ipykernel" in sys.modules:
+        importlib.import_module(f"{__name__}.views.cells").watch()
     value = getattr(importlib.import_module(f"{__name__}.{_HOMES.get(name, 'errors')}"), name)
     globals()[name] = value
     return value

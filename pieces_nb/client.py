@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from pieces_nb.download.throttle import UpdateBudget
 from pieces_nb.errors import CancelNotConfirmed, ModelNotFound, ModelStateError, PiecesError, PiecesUnreachable
@@ -24,17 +24,29 @@ from pieces_nb.wire import endpoints
 from pieces_nb.wire.connection import EMULATOR, VARIABLE, Connection, address_from_environment
 
 if TYPE_CHECKING:
+    from pieces_nb.doctor import Check
     from pieces_nb.download.download import Download, Downloads
     from pieces_nb.download.state import Timing
     from pieces_nb.emulator import Emulator
+    from pieces_nb.model.engine import Engine
     from pieces_nb.registry import Registry
+    from pieces_nb.rows import Rows
+    from pieces_nb.until_exit import Watcher
     from pieces_nb.views.frames import Table
     from pieces_nb.views.panel import Panel
     from pieces_nb.wire.discovery import Found
-    from pieces_nb.workflows import Context, Loans
+    from pieces_nb.workflows import Context, Loans, Step
 
 __all__ = ["ModelClient", "Settings"]
 log = logging.getLogger(__name__)
+
+
+class Ensured(NamedTuple):
+    """What became of `ensure`: the model, its plan as it stands now, and whether anything was done."""
+
+    model: Model
+    steps: list[Step]
+    changed: bool
 
 
 _budget = UpdateBudget()  # one for all clients of this process: they share one front end
@@ -82,9 +94,12 @@ class ModelClient:
 
     def _begin_anew(self) -> None:
         """Follow nothing and show nothing: at the beginning, and in a child of `fork`, whose locks are its own."""
-        self._lock = threading.Lock()  # guards the making of the two below
+        self._lock = threading.Lock()  # guards the making of the three below
         self._made_registry: Registry | None = None
         self._made_loans: Loans | None = None
+        if (parents := getattr(self, "_made_watcher", None)) is not None:
+            parents.abandon()
+        self._made_watcher: Watcher | None = None
         self._panels: weakref.WeakSet[Panel] = weakref.WeakSet()
 
     @classmethod
@@ -134,6 +149,8 @@ class ModelClient:
             panel.close()
         if self._made_registry is not None:
             self._made_registry.close()
+        if self._made_watcher is not None:
+            self._made_watcher.close()
         self._connection.close()
         with _emulator_lock:
             was_user = self in _emulator_users
@@ -179,46 +196,65 @@ class ModelClient:
 
         Sizes in units of 1e9 bytes, parameters in billions, NaN and '' where unknown. `wide` gives every wire field.
         """
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
         models = self.models() if models is None else models
-        frame = tables.wide_frame(models) if wide else tables.list_frame(models)
-        count = "1 model" if len(models) == 1 else f"{len(models)} models"
-        return tables.Table.of(frame, caption=f"{count} · {self.server}", when_empty="No models.")
+        return _table(rows.models(models, server=self.server, wide=wide))
 
     def change_table(self, before: Model, after: Model, changes: Iterable[str]) -> Table:
         """Return old and new values, one row a changed field."""
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        frame = tables.change_frame(before.raw, after.raw, list(changes))
-        return tables.Table.of(frame, caption=f"{after.shown} · {self.server}", shows_index=True)
+        return _table(rows.changes(before, after, changes, server=self.server))
 
     def progress_table(self, downloads: Sequence[Download]) -> Table:
         """Return one row a download: name status percentage done_gb size_gb speed_mb_s time_left_s stalled_since id."""
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        return tables.Table.of(
-            tables.progress_frame(downloads), caption=self.server, when_empty="Nothing is downloading."
-        )
+        return _table(rows.progress(downloads, server=self.server))
 
     def history_table(self) -> Table:
         """Return what was done here, oldest first; `started` is in UTC, `bytes` NaN where nothing is transferred."""
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        frame = tables.history_frame(self.history.entries())
-        return tables.Table.of(frame, caption="What was done here, times in UTC", when_empty="Nothing was done yet.")
+        return _table(rows.history(self.history.entries()))
 
     def usage(self) -> Table:
         """Return what models take, biggest first: name resource size_gb free_with, and the totals below."""
-        from pieces_nb import workflows
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        shares, note = workflows.usage(self.models(), machine=self._context.machine())
-        return tables.Table.of(
-            tables.usage_frame(shares),
-            caption=f"{note} · {self.server}",
-            when_empty="No model is loaded and none is downloaded.",
-        )
+        return _table(rows.usage(self.models(), self._context.machine(), server=self.server))
+
+    def doctor(self) -> Table:
+        """Return why something does not work, one check a row: ok check seen next_step; two seconds at most.
+
+        It raises nothing for a server that is not there: that is what it is for.
+        """
+        from pieces_nb import rows
+
+        return _table(rows.doctor(self.checks()))
+
+    def checks(self, front_end: Callable[[], Check | None] | None = None) -> list[Check]:
+        """Return the checks of `doctor`; `front_end` adds the one of who shows them."""
+        from pieces_nb.doctor import Subject, examine
+
+        connection = self._connection if not self._wants_emulator else self.connection
+        return examine(Subject(connection.address, connection.named_by, front_end))
+
+    def engine(self) -> Table:
+        """Return the engine under the local models: name state version needed user_managed percentage.
+
+        A server without these calls has none: zero rows. Source: `GET /ollama/status`.
+        """
+        from pieces_nb import rows
+
+        return _table(rows.engine(self.engine_status(), server=self.server))
+
+    def engine_status(self) -> Engine:
+        """Return what the server says of its engine. Source: `GET /ollama/status`."""
+        from pieces_nb.model.engine import Engine
+
+        return Engine.from_wire(self.connection.call(endpoints.engine_status))
 
     def ensure(
         self,
@@ -237,8 +273,24 @@ class ModelClient:
         that is all. `tell` hears each step that is to be done, in words, before anything is. The download is waited for
         `timeout` seconds at most, or as `wait` does it. Raises what download and load raise.
         """
+        from pieces_nb import rows
+
+        done = self.ensured(model, load=load, force=force, dry_run=dry_run, timeout=timeout, wait=wait, tell=tell)
+        return _table(rows.plan(done.model, done.steps, server=self.server))
+
+    def ensured(
+        self,
+        model: str | Model,
+        *,
+        load: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+        timeout: float | None = None,
+        wait: Callable[[Download], object] | None = None,
+        tell: Callable[[str], object] | None = None,
+    ) -> Ensured:
+        """Do what `ensure` does, and return what became of it."""
         from pieces_nb import workflows
-        from pieces_nb.views import frames as tables
 
         timeout_s = seconds_or_none("timeout", timeout)
 
@@ -247,17 +299,17 @@ class ModelClient:
             _ = wait(download) if wait is not None else download.wait(timeout_s)
 
         context, seen = self._context, self.get(model)
-        if not dry_run:
-            seen = workflows.ensure(context, seen, into_memory=load, force=force, fetch=fetch, tell=tell)
         steps = workflows.plan(seen, load=load, machine=context.machine())
-        return tables.Table.of(tables.plan_frame(steps), caption=f"{seen.shown} is {seen.state} · {self.server}")
+        if dry_run or all(step.done for step in steps):
+            return Ensured(seen, steps, changed=False)
+        seen = workflows.ensure(context, seen, into_memory=load, force=force, fetch=fetch, tell=tell)
+        return Ensured(seen, workflows.plan(seen, load=load, machine=context.machine()), changed=True)
 
     def snapshot(self, *models: str | Model) -> Table:
         """Return the snapshots of models side by side: one column each, indexed by the wire's fields, nested dotted."""
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        seen = [self.get(model) for model in models]
-        return tables.Table.of(tables.snapshot_frame(seen), caption=self.server, shows_index=True)
+        return _table(rows.snapshot([self.get(model) for model in models], server=self.server))
 
     # Downloads -------------------------------------------------------------------------------------------------------
 
@@ -275,7 +327,7 @@ class ModelClient:
         running, timing = self._registry.running(model.id), self.timing
         if running is not None and running.state.alive and model.flag("downloading") is False and not model.downloaded:
             # Either its flag lags or it is about to end; then it is begun again, not handed out dying.
-            within_s = timing.settle_s + timing.poll_soon_s
+            within_s = timing.start_grace_s + timing.settle_s
             if not outlives(running, lambda: self._snapshot(model.id), within_s=within_s, every_s=timing.poll_soon_s):
                 model = self._snapshot(model.id)
         return self._follow(model, "download", joined=model.downloading)
@@ -368,15 +420,30 @@ class ModelClient:
 
         return Context(self.connection, self.timing, self.history, self.settings.load_timeout_s)
 
-    def load(self, model: str | Model, *, force: bool = False) -> Model:
+    def load(self, model: str | Model, *, force: bool = False, until_exit: bool = False) -> Model:
         """Load a downloaded model into memory and return its snapshot; a loaded one is a no-op. May take a minute.
 
-        Raises `ModelStateError` if it is not downloaded, in the cloud, or, without `force`, needs more than is free.
-        Source: `POST /model/{model}/load`.
+        With `until_exit` it is given back when this process ends, also when it is killed, or the client is closed; a
+        model that was in memory before is not. Raises `ModelStateError` if it is not downloaded, in the cloud, or,
+        without `force`, needs more than is free. Source: `POST /model/{model}/load`.
         """
         from pieces_nb import workflows
 
-        return workflows.load(self._context, self.get(model), force=force)
+        seen = self.get(model)
+        if not until_exit or seen.loaded:
+            return workflows.load(self._context, seen, force=force)
+        with self._lock:
+            from pieces_nb.until_exit import Watcher
+
+            watcher = self._made_watcher = self._made_watcher or Watcher()
+        with watcher.holding(self.url, seen.id):
+            return workflows.load(self._context, seen, force=force)
+
+    def _keep(self, *models: Model) -> None:
+        """Promise no longer to give these back: they have left memory."""
+        if self._made_watcher is not None:
+            for model in models:
+                self._made_watcher.release(model.id)
 
     def unload(self, model: str | Model) -> Model:
         """Take a model out of memory and return its snapshot; one that is not loaded is a no-op.
@@ -385,7 +452,9 @@ class ModelClient:
         """
         from pieces_nb import workflows
 
-        return workflows.unload(self._context, self.get(model))
+        unloaded = workflows.unload(self._context, self.get(model))
+        self._keep(unloaded)
+        return unloaded
 
     def unload_all(self) -> list[Model]:
         """Take every model out of memory; return the snapshots of those that were in it.
@@ -394,7 +463,9 @@ class ModelClient:
         """
         from pieces_nb import workflows
 
-        return workflows.unload_all(self._context)
+        unloaded = workflows.unload_all(self._context)
+        self._keep(*unloaded)
+        return unloaded
 
     @contextmanager
     def loaded(self, model: str | Model, *, force: bool = False) -> Iterator[Model]:
@@ -498,6 +569,12 @@ def _shared_emulator() -> Emulator:
         return shared()
     except EmulatorError as exc:
         raise PiecesUnreachable(f"{exc}") from exc
+
+
+def _table(rows: Rows) -> Table:
+    from pieces_nb.views.frames import Table
+
+    return Table.of(rows)
 
 
 _SLICE_S = 0.2  # how long at most an interrupt stays unheard

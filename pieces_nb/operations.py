@@ -139,6 +139,8 @@ class Operation(Generic[_T]):
         except ModelNotFound:
             raise
         except PiecesError as exc:
+            if self._connection.closed:
+                raise
             self._last_words = str(exc)
             return False
         self._seen, self._last_words = [seen], command.tell(seen)
@@ -180,10 +182,9 @@ class Operation(Generic[_T]):
         if failure is not None and not _timed_out(failure):
             raise failure
         raise WaitTimeout(
-            f"{command.title} was not {command.wanted} within {command.within_s:g} s (last seen: {self._last_words}); "
-            "the server may still be at it",
+            f"{command.title} was not {command.wanted} within {command.within_s:g} s; the server may still be at it",
             command.longer,
-            ".",
+            f". Last seen: {self._last_words}.",
         ) from failure
 
 

@@ -90,14 +90,18 @@ class Registry:
 
 
 def outlives(download: Download, look: Callable[[], Model], *, within_s: float, every_s: float) -> bool:
-    """Whether a download goes on although a snapshot has called its model idle: its flag lags, or it is ending."""
-    ended = threading.Event()
-    stop = download.subscribe(lambda one: ended.set() if one.done else None)
+    """Whether a download goes on although a snapshot has called its model idle: its flag lags, or it is ending.
+
+    It has ended, it moves, or a snapshot says again that it runs: whichever comes first tells.
+    """
+    told = threading.Event()
+    before = download.percentage
+    stop = download.subscribe(lambda one: told.set() if one.done or one.percentage != before else None)
     deadline = monotonic() + within_s
     try:
-        while not ended.wait(every_s) and monotonic() < deadline:
+        while not told.wait(every_s) and monotonic() < deadline:
             if look().downloading:
-                return True
+                break
         return not download.done
     finally:
         stop()

@@ -27,7 +27,11 @@ def printable(text: str, *, limit: int = 0) -> str:
 
 
 def format_bytes(size_bytes: float) -> str:
-    """Return a decimal size (1 kB is 1000 bytes), three digits at most: `26.2 MB`."""
+    """Return a decimal size (1 kB is 1000 bytes), three digits at most.
+
+    >>> format_bytes(26_214_400)
+    '26.2 MB'
+    """
     size = float(size_bytes)
     for unit in ("B", "kB", "MB", "GB", "TB"):
         if abs(size) < 999.5 or unit == "TB":
@@ -70,6 +74,9 @@ class Front(StrEnum):
     TERMINAL = "terminal"
 
 
+PROGRAMS = {Front.PYTHON: "", Front.NOTEBOOK: "%pieces_model", Front.TERMINAL: "pieces-nb"}
+
+
 class Step(NamedTuple):
     """Something that the reader can do next: a line for the magic and the terminal, and the same in Python."""
 
@@ -77,14 +84,15 @@ class Step(NamedTuple):
     python: str
     terminal: str = ""  # what a terminal types, where it is not the same line
 
+    def typed(self, front: Front) -> str:
+        """Return what to type where `front` speaks."""
+        if front is Front.PYTHON:
+            return self.python
+        return f"{PROGRAMS[front]} {self.terminal if front is Front.TERMINAL and self.terminal else self.line}"
+
     def worded(self, front: Front) -> str:
         """Return the step as `front` says it, in backticks."""
-        match front:
-            case Front.NOTEBOOK:
-                return f"`%pieces_model {self.line}`"
-            case Front.TERMINAL:
-                return f"`pieces-nb {self.terminal or self.line}`"
-        return f"`{self.python}`"
+        return f"`{self.typed(front)}`"
 
 
 class ByFront(NamedTuple):

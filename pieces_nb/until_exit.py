@@ -14,13 +14,12 @@ import subprocess
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pieces_nb.errors import ModelNotFound, PiecesError
+from pieces_nb.errors import ModelNotFound, PiecesError, WaitTimeout
 
 if TYPE_CHECKING:
     from pieces_nb.model.models import Model
@@ -44,9 +43,6 @@ class Watcher:
         self._lock = threading.Lock()  # guards the two below, and one writer of the pipe at a time
         self._process: subprocess.Popen[str] | None = None
         self._held: set[str] = set()
-        if hasattr(os, "register_at_fork"):
-            own = weakref.ref(self)
-            os.register_at_fork(after_in_child=lambda: watcher.abandon() if (watcher := own()) is not None else None)
 
     @property
     def pid(self) -> int | None:
@@ -69,6 +65,22 @@ class Watcher:
         """Say that it is in memory now."""
         with self._lock:
             self._send(confirm=model_id)
+
+    @contextmanager
+    def holding(self, url: str, model_id: str) -> Iterator[None]:
+        """Hold what the block loads, from before it is asked for.
+
+        Nothing if the block fails; a load that may still take effect, interrupted or too slow, stays held.
+        """
+        self.expect(url, model_id)
+        try:
+            yield
+        except WaitTimeout:
+            raise
+        except PiecesError:
+            self.release(model_id)
+            raise
+        self.confirm(model_id)
 
     def release(self, model_id: str) -> None:
         """Hold it no longer; without anything to hold the watcher ends."""

@@ -127,6 +127,11 @@ class Download:
         return self.lifecycle is Lifecycle.CLOSED
 
     @property
+    def server_url(self) -> str:
+        """The address of the server that it follows."""
+        return self._follower.server_url
+
+    @property
     def joined(self) -> bool:
         """Whether it ran already when this program began to follow it."""
         return self._joined
@@ -269,6 +274,10 @@ class Download:
         Raises `DownloadFailed`, `DownloadCanceled`; `WaitTimeout` and `StoppedWaiting` (■, Ctrl-C) leave it running.
         """
         timeout = checked_timeout(timeout)
+        with _display().waiting([self]):
+            return self._wait(timeout)
+
+    def _wait(self, timeout: float | None) -> Model:
         try:
             deadline = math.inf if timeout is None else self._context.clock() + timeout
             while not (self._is_forked or self._finished.wait(self._slice(deadline))):
@@ -288,7 +297,7 @@ class Download:
         if self._is_forked:
             return self._outcome()
         future = asyncio.wrap_future(self._future)
-        with INTERRUPTS.watched() as interrupted:
+        with _display().waiting([self]), INTERRUPTS.watched() as interrupted:
             try:
                 # In slices: an event loop that sleeps to the end hears no interrupt before it.
                 while not future.done():
@@ -458,15 +467,16 @@ class Downloads(Sequence[Download]):
         """
         timeout = checked_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        for download in self._downloads:
-            try:
-                download.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-            except (DownloadFailed, DownloadCanceled):
-                continue
-            except WaitTimeout as exc:
-                raise self._timed_out(timeout or 0.0) from exc.__cause__
-            except StoppedWaiting:
-                raise StoppedWaiting(*_goes_on(self._running or [download])) from None
+        with _display().waiting(self):
+            for download in self._downloads:
+                try:
+                    download.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+                except (DownloadFailed, DownloadCanceled):
+                    continue
+                except WaitTimeout as exc:
+                    raise self._timed_out(timeout or 0.0) from exc.__cause__
+                except StoppedWaiting:
+                    raise StoppedWaiting(*_goes_on(self._running or [download])) from None
         return self._outcome()
 
     def _timed_out(self, timeout: float) -> WaitTimeout:
@@ -477,13 +487,14 @@ class Downloads(Sequence[Download]):
         return self._wait_in_loop().__await__()
 
     async def _wait_in_loop(self) -> list[Model]:
-        for download in self._downloads:
-            try:
-                await download
-            except (DownloadFailed, DownloadCanceled):
-                continue
-            except StoppedAwaiting:
-                raise StoppedAwaiting(*_goes_on(self._running or [download])) from None
+        with _display().waiting(self):
+            for download in self._downloads:
+                try:
+                    await download
+                except (DownloadFailed, DownloadCanceled):
+                    continue
+                except StoppedAwaiting:
+                    raise StoppedAwaiting(*_goes_on(self._running or [download])) from None
         return self._outcome()
 
     def _outcome(self) -> list[Model]:

@@ -116,6 +116,11 @@ class Follower:
         return self._context.clock() - self._frozen_s
 
     @property
+    def server_url(self) -> str:
+        """The address that it asks now."""
+        return self._transport.url
+
+    @property
     def stopped(self) -> bool:
         """Whether `stop` was called."""
         return self._stopping.is_set()

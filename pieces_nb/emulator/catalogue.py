@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pieces_nb.emulator.content import Content
-from pieces_nb.emulator.fields import is_json
 
 SCHEMA = {"migration": 0, "semantic": "MAJOR_0_MINOR_0_PATCH_1"}
 CREATED = {"schema": SCHEMA, "value": "2025-01-01T00:00:00.000Z", "readable": "January 1, 2025"}
@@ -159,8 +158,6 @@ def _from_dict(position: int, model: Mapping[str, Any]) -> Seed:
     model_id = wire.get("id") or str(uuid.uuid5(_NAMESPACE, f"{position} {wire.get('name')!a}"))
     if not isinstance(model_id, str) or not isinstance(size_bytes, int) or size_bytes < 0:
         raise ValueError(f"Model {position} of the emulator's catalogue: id must be text, size a number of bytes.")
-    if not is_json(wire):
-        raise ValueError(f"Model {position} of the emulator's catalogue: JSON cannot say all that it holds.")
     content = Content(model_id, size_bytes)
     complete_wire = complete(wire, model_id=model_id, size_bytes=size_bytes)
     if wire.get("cloud"):

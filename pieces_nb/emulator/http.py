@@ -225,7 +225,7 @@ class CallHandler(_TextErrors):
             self.finish(answer)
         else:
             self.set_header("Content-Type", "application/json; charset=utf-8")
-            self.finish(json.dumps(answer, allow_nan=False))
+            self.finish(json.dumps(answer))
 
     async def get(self) -> None:
         """Answer a call."""

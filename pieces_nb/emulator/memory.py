@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import sys
 from pathlib import Path
 
 _CHUNK_BYTES = 4 * 1024 * 1024
@@ -10,9 +11,9 @@ _CHUNK_BYTES = 4 * 1024 * 1024
 
 def _anonymous(size_bytes: int) -> mmap.mmap:
     # Pages of a mapping of its own return to the system when it is closed; the allocator would be free to keep them.
-    if hasattr(mmap, "MAP_PRIVATE") and hasattr(mmap, "MAP_ANONYMOUS"):
-        return mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    return mmap.mmap(-1, size_bytes)
+    if sys.platform == "win32":
+        return mmap.mmap(-1, size_bytes)
+    return mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 
 
 def read_into_memory(path: Path) -> mmap.mmap:

@@ -177,7 +177,7 @@ class Emulator:
         self._state, _sharing = threading.RLock(), threading.Lock()  # Another thread of the parent may have held them.
         if self._selector is not None and self._selector.get_map():
             connections = [key.fd for key in self._selector.get_map().values()]
-            self._selector.close()  # First, or what happens to the connections reaches the parent's loop through it.
+            self._selector.close()  # Or what is done with it here would change what the parent's loop listens to.
             process.replace_by_nothing(connections)
         if self._listening is not None:
             self._listening.close()

@@ -87,6 +87,8 @@ class Service:
             self._home.write_state(state)
         except OSError as exc:
             raise Refused(500, f"The emulator cannot store its state: {os_error_text(exc)}") from exc
+        except ValueError as exc:  # A caller's catalogue may hold nonsense; it is served, but it is not kept.
+            raise Refused(500, f"The emulator cannot store its state: {exc}.") from exc
 
     def entry(self, model_id: str) -> Entry:
         """Look an id up, in the table and nowhere else."""

@@ -97,7 +97,7 @@ def _kind(field: str) -> Kind:
 def _nearest(field: str) -> tuple[Part, ...]:
     import difflib  # not at the top: most names are right
 
-    if near := difflib.get_close_matches(field, FIELDS, n=3, cutoff=0.6):
+    if near := difflib.get_close_matches(field, FIELDS, n=3, cutoff=0.75):
         names = f"did you mean {' or '.join(near)}? "
     else:
         names = f"there are {', '.join(FIELDS)}. "

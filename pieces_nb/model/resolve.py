@@ -84,7 +84,7 @@ def _not_found(text: str, models: Sequence[Model], *, beginnings: bool) -> Model
     if not beginnings and (begun := [model for model in models if _begins(model, text.strip())]):
         names = _told_apart(begun)
         whole = ", ".join(f"`{model.argument}`" for model in begun[:_SHOWN])
-        words = f"{_quoted(text)} is only a beginning of {_listed(names)}; here the whole name is needed: {whole}."
+        words = f"{_quoted(text)} is only a beginning of {_listed(names)}. The whole name is needed here: {whole}."
         return ModelNotFound(words, model=text, nearest=names)
     names = nearest_names(text, models)
     nearest = (f"The nearest: {_listed(names)}.",) if names else (Step("list", "client.table()"), " shows all.")

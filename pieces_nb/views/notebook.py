@@ -1,163 +1,78 @@
-"""How downloads look: a line of text, a live row in a notebook, a bar in a terminal. Asks no server.
+"""Downloads live in a notebook: a row of widgets each, a block of rows for a cell. Asks no server.
 
-In a notebook a row is one HTML widget (bar and words are one message to the front end), and beside it a Cancel button
-while somebody can hear it. What stays in the saved notebook is text: at the end the widget goes from the output.
+A row is one HTML widget (bar and words are one message to the front end), and beside it a Cancel button while a click
+is heard. What stays in the saved notebook is text: at the end the widgets go from the output.
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import os
-import shutil
-import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from functools import cache
-from html import escape
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from typing import Any
+from weakref import WeakKeyDictionary
 
-from pieces_nb.download.download import Download, Downloads
-from pieces_nb.download.throttle import TOTAL_INTERVAL_S
-from pieces_nb.errors import PiecesError, StoppedWaiting, WaitTimeout
-from pieces_nb.model.models import DownloadStatus
-from pieces_nb.text import clock, format_bytes, format_duration, format_percentage, printable
+from pieces_nb.download import state as ds
+from pieces_nb.download.download import Download
+from pieces_nb.download.throttle import INTERVAL_S, TOTAL_INTERVAL_S
+from pieces_nb.errors import PiecesError
+from pieces_nb.text import Step, printable
+from pieces_nb.views.bars_html import Trail, bar_html, mimebundle, row_html
+from pieces_nb.views.outputs import (
+    NOTHING,
+    LiveOutput,
+    Standing,
+    clicks_are_heard,
+    close_widgets,
+    hears_clicks,
+    in_notebook,
+    running_cell,
+)
+from pieces_nb.views.terminal import bars
+from pieces_nb.views.words import (
+    Condition,
+    condition,
+    figures_of,
+    name_of,
+    outage_words,
+    progress_words,
+    record,
+    total_percentage,
+    total_words,
+    with_note,
+)
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+# `download.download` asks for what it shows here, `views.panel` for what it is made of.
+__all__ = [
+    "LiveBlock",
+    "Row",
+    "close_widgets",
+    "display_live",
+    "follow",
+    "in_notebook",
+    "mimebundle",
+    "record",
+    "wait_shown",
+    "waiting",
+]
 
 log = logging.getLogger(__name__)
 
-_SEPARATOR = " · "
-_NAME_LIMIT = 60
-WAITING_HINT = "■ stops waiting; %pieces_model cancel NAME stops the download"
+DEAF_HINT = "■ stops waiting, and Cancel is there then; %pieces_model cancel NAME stops the download"
+HEARD_HINT = "Cancel stops the download; ■ only stops waiting"
+_FEW = 3
+_LOOK_S = 0.05  # how often to look whether clicks are heard by now
+_LOOK_FOR_S = 5.0
 
 
-# Words ---------------------------------------------------------------------------------------------------------------
+# One download --------------------------------------------------------------------------------------------------------
 
-
-def name_of(download: Download) -> str:
-    return printable(download.model.title, limit=_NAME_LIMIT)
-
-
-def record(download: Download) -> str:
-    """Return the line that stays: model, outcome, size, duration, mean speed; of a running one, how far it is."""
-    if not download.done:
-        return f"{name_of(download)}: {progress_words(download)}"
-    state = download.state
-    if state.status is not DownloadStatus.COMPLETED:
-        reason = f" ({state.reason})" if state.reason else ""
-        return f"{name_of(download)}: {state.status}{reason} after {format_duration(state.duration_s)}"
-    size = [format_bytes(state.size_bytes)] if state.size_bytes is not None else []
-    if state.reason:
-        return f"{name_of(download)}: {_SEPARATOR.join([f'{state.status}, {state.reason}', *size])}"
-    speed = download.mean_bytes_per_s
-    took = [f"{format_duration(state.duration_s)}"] + ([f"{format_bytes(speed)}/s"] if speed else [])
-    return f"{name_of(download)}: {_SEPARATOR.join([str(state.status), *size, *took])}"
-
-
-def progress_words(download: Download) -> str:
-    """Return how far a download is: percentage, bytes, speed, time left, and in words what is the matter."""
-    return _SEPARATOR.join([*_figures(download).values(), str(download.status), *_troubles(download)])
-
-
-def _figures(download: Download) -> dict[str, str]:
-    """Return what is known of: percentage, bytes, speed, left."""
-    state = download.state
-    figures = {}
-    if state.percentage is not None:
-        figures["percentage"] = format_percentage(state.percentage)
-    if state.done_bytes is not None and state.size_bytes is not None:
-        figures["bytes"] = f"{format_bytes(state.done_bytes)} of {format_bytes(state.size_bytes)}"
-    if (speed := download.speed_bytes_per_s) is not None:
-        figures["speed"] = f"{format_bytes(speed)}/s"
-    if (left_s := download.time_left_s) is not None:
-        figures["left"] = f"{format_duration(left_s)} left"
-    return figures
-
-
-def fitting_words(download: Download, limit: int) -> str:
-    """Return `progress_words` in at most `limit` characters: what matters least goes first."""
-    figures = _figures(download)
-    words = [str(download.status), *_troubles(download)]
-    if figures and words == [str(DownloadStatus.IN_PROGRESS)]:
-        words = []  # the moving figures say so themselves
-    for dispensable in ("bytes", "speed", "left"):
-        if len(_SEPARATOR.join([*figures.values(), *words])) > limit:
-            figures.pop(dispensable, None)
-    return printable(_SEPARATOR.join([*figures.values(), *words]), limit=limit)
-
-
-def _troubles(download: Download) -> Iterator[str]:
-    state = download.state
-    if state.silent_since is not None:
-        yield f"no answer ({printable(state.heard, limit=120)})"
-    if (since := download.stalled_since) is not None:
-        socket = "the socket is open" if state.socket_open else "the socket is closed"
-        yield f"stalled since {clock(since)}, {socket}"
-    elif not state.socket_open and state.socket_words:
-        yield f"reconnecting ({printable(state.socket_words, limit=80)})"
-    if download.closed:
-        yield "no longer followed"
-
-
-def total_words(downloads: Sequence[Download]) -> str:
-    """Return the sum of several: how many have ended, and the bytes of those whose size is known."""
-    ended = sum(download.done for download in downloads)
-    failed = sum(download.error is not None for download in downloads)
-    words = [f"{ended} of {len(downloads)} ended" + (f", {failed} of them not completed" if failed else "")]
-    sizes = [download.state.size_bytes for download in downloads]
-    done = [download.state.done_bytes or 0.0 for download in downloads]
-    if all(size is not None for size in sizes):
-        words.append(f"{format_bytes(sum(done))} of {format_bytes(sum(size or 0 for size in sizes))}")
-    speed = sum(download.speed_bytes_per_s or 0.0 for download in downloads)
-    if speed > 0:
-        words.append(f"{format_bytes(speed)}/s")
-    return _SEPARATOR.join(words)
-
-
-# HTML ----------------------------------------------------------------------------------------------------------------
-
-
-def row_html(download: Download) -> str:
-    """Return the row of one download: its name, the bar and the words beside it; or, at the end, its record."""
-    if download.done:
-        return _line_html(record(download))
-    percentage = download.percentage
-    value = f' value="{percentage:.1f}"' if percentage is not None else ""
-    name = escape(name_of(download))
-    return (
-        '<div class="tex2jax_ignore mathjax_ignore" '
-        'style="display: flex; flex-wrap: wrap; align-items: center; gap: 0 10px; line-height: 1.5">'
-        f'<span style="flex: 0 1 15em; overflow-wrap: anywhere">{name}</span>'
-        f'<progress max="100"{value} aria-label="download of {name}" '
-        'style="flex: 0 0 10em; height: 1em; accent-color: var(--jp-brand-color1)"></progress>'
-        '<span style="flex: 1 1 16em; font-variant-numeric: tabular-nums; overflow-wrap: anywhere">'
-        f"{escape(progress_words(download))}</span></div>"
-    )
-
-
-def _line_html(text: str) -> str:
-    return f'<div class="tex2jax_ignore mathjax_ignore" style="line-height: 1.5">{escape(text)}</div>'
-
-
-def mimebundle(downloads: Sequence[Download]) -> dict[str, str]:
-    """Return the records as text and as HTML: what every front end and every saved notebook can show."""
-    lines = [record(download) for download in downloads]
-    return {"text/plain": "\n".join(lines), "text/html": "".join(_line_html(line) for line in lines)}
-
-
-# Live in a notebook --------------------------------------------------------------------------------------------------
-
-
-def in_notebook() -> bool:
-    """Whether a kernel runs this, so that widgets have a front end. A terminal's IPython has none."""
-    if "IPython" not in sys.modules:
-        return False  # `pieces-nb` in a terminal, which need not pay for its import
-    from IPython.core.getipython import get_ipython
-
-    return hasattr(get_ipython(), "kernel")
+_rows_lock = threading.Lock()  # guards the next
+_rows: WeakKeyDictionary[Download, int] = WeakKeyDictionary()  # how many rows show a download
 
 
 class Row:
@@ -167,44 +82,110 @@ class Row:
     that fails.
     """
 
-    def __init__(self, download: Download, *, button: bool, on_cancel: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        download: Download,
+        *,
+        button: bool,
+        on_cancel: Callable[[], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         import ipywidgets
 
         self.download = download
+        self.figures = figures_of(download)  # as shown: a total is the sum of what its rows say
         self._on_cancel = on_cancel
+        self._clock = clock
+        self._trail = Trail()
+        self._shown_at = float("-inf")
+        self._away_since: datetime | None = None
+        self._away_until: datetime | None = None
         # The words wrap within their own width, so that they never move the button.
         self._html = ipywidgets.HTML(
-            value=row_html(download), layout={"flex": "1 1 auto", "min_width": "0", "max_width": "75em"}
+            value=self._written(), placeholder=self._told(), layout={"flex": "1 1 auto", "min_width": "0"}
         )
         self._button: Any = None
+        self._canceling = False
         self.box = ipywidgets.HBox([self._html], layout={"align_items": "center"})
         if button and not download.done:
             self.add_button()
+        _count_row(download, +1)
         self._unsubscribe = download.subscribe(self._show)
 
     def _show(self, download: Download) -> None:
-        self._html.value = row_html(download)
+        now = self._clock()
+        # Two bars of one download share its rate of updates.
+        rows = _rows.get(download, 1)
+        if rows > 1 and not download.done and now - self._shown_at < INTERVAL_S * (rows - 0.5):
+            return
+        self._shown_at = now
+        with self._html.hold_sync():  # both in one message
+            self._html.value = self._written()
+            self._html.placeholder = self._told()
         if download.done:
             self.drop_button()
 
+    def _told(self) -> str:
+        """The row for programs, as JSON; '' once it has ended. A page shows no placeholder of an HTML widget."""
+        if self.download.done:
+            return ""
+        download = self.download
+        told = {"name": name_of(download), "percentage": download.percentage, "words": progress_words(download)}
+        return json.dumps(told)
+
+    def _written(self) -> str:
+        download = self.download
+        self.figures = figures_of(download)
+        self._trail.note(download.percentage, now=self._clock())
+        self._note_outage()
+        trail = self._trail.svg if condition(download) is Condition.RUNNING else ""
+        return row_html(download, trail=trail, note=self.note)
+
+    def _note_outage(self) -> None:
+        state = self.download.state
+        if state.silent_since is not None and not self.download.done:
+            self._away_since, self._away_until = ds.wall_time(state, state.silent_since), None
+        elif self._away_since is not None and self._away_until is None and not self.download.done:
+            self._away_until = datetime.now(UTC)
+
+    @property
+    def note(self) -> str:
+        """The last outage of the server, once it is over or the download has ended."""
+        if self._away_since is None or not (self._away_until or self.download.done):
+            return ""
+        words = outage_words(self._away_since, self._away_until)
+        lost = condition(self.download) is Condition.FAILED
+        return f"{words}; the download did not survive it" if lost else words
+
+    @property
+    def line(self) -> str:
+        """The row as a line of text."""
+        return with_note(record(self.download), self.note)
+
     def add_button(self) -> None:
-        """Give it its Cancel; not while a cell waits, when no click is heard."""
+        """Give it a Cancel that is heard; a new one, if it has one that was not."""
         import ipywidgets
 
-        if self._button is None and not self.download.done:
-            name = name_of(self.download)
-            self._button = ipywidgets.Button(
-                description="Cancel",
-                tooltip=f"Cancel the download of {name}",
-                layout={"width": "auto", "flex": "0 0 auto"},
-            )
-            self._button.on_click(self._clicked)
-            self.box.children = (self._html, self._button)
-            if self.download.done:  # it ended just now, in its own thread
-                self.drop_button()
+        self.drop_button()
+        if self.download.done:
+            return
+        button = ipywidgets.Button(
+            description="Cancel",
+            tooltip=f"Cancel the download of {name_of(self.download)}",
+            layout={"width": "auto", "flex": "0 0 auto"},
+        )
+        hears_clicks(button)
+        button.on_click(self._clicked)
+        self._button, self._canceling = button, False
+        self.box.children = (self._html, button)
+        if self.download.done:  # it ended just now, in its own thread
+            self.drop_button()
 
     def _clicked(self, button: Any) -> None:
-        button.disabled = True
+        if self._canceling or button is not self._button:
+            return
+        # It stays enabled: a button that its own click disables loses the focus.
+        self._canceling = True
         button.description = "Canceling…"
         if self._on_cancel is not None:
             self._on_cancel()
@@ -224,7 +205,7 @@ class Row:
         button = self._button
         if button is not None:
             with suppress(Exception):  # it may be closed by now: the download has ended
-                button.disabled = False
+                self._canceling = False
                 button.description = "Cancel"
                 button.tooltip = printable(why, limit=300)
 
@@ -236,100 +217,194 @@ class Row:
 
     def close(self) -> None:
         self._unsubscribe()
+        _count_row(self.download, -1)
         self.drop_button()
         close_widgets(self._html, self.box)
 
 
-def close_widgets(*widgets: Any) -> None:
-    """Close widgets and what they leave open themselves: their Layout and Style models."""
-    for widget in widgets:
-        for part in (getattr(widget, "style", None), getattr(widget, "layout", None), widget):
-            if part is not None and hasattr(part, "close"):
-                part.close()
+def _count_row(download: Download, change: int) -> None:
+    with _rows_lock:
+        _rows[download] = _rows.get(download, 0) + change
+
+
+# Several, under a cell -----------------------------------------------------------------------------------------------
 
 
 class LiveBlock:
-    """The rows of some downloads as one output, and under several a line with the total."""
+    """The rows of some downloads as one output, and under several a row with the total.
+
+    While a cell waits (`waiting`), a hint says what ■ and Cancel do, and there is no Cancel unless clicks are heard.
+    """
 
     def __init__(self, downloads: Sequence[Download], *, waiting: bool) -> None:
         import ipywidgets
 
-        self._downloads = list(downloads)
-        self._handle: Any = None
-        self._lock = threading.Lock()  # guards _ended, _total_at and the one writer of _total at a time
-        self._ended = False
-        self._rows = [Row(download, button=not waiting) for download in self._downloads]
-        self._hint = ipywidgets.HTML(value=_hint_html(WAITING_HINT)) if waiting else None
-        self._total = ipywidgets.HTML(value="") if len(self._downloads) > 1 else None
+        self.downloads = list(downloads)
+        self.cell = ""
+        self._lock = threading.Lock()  # guards _total_at and the one writer of _total at a time
+        self._buttons_lock = threading.Lock()  # guards the three below
+        self._waiting = waiting
+        self._has_buttons = not waiting or clicks_are_heard()
+        self._hint = ipywidgets.HTML(value=self._hint_html()) if waiting else None
+        self._stopped_looking = threading.Event()
+        self._rows = [Row(download, button=self._has_buttons) for download in self.downloads]
+        self._total = ipywidgets.HTML() if len(self.downloads) > 1 else None
         self._total_at = float("-inf")
+        # Of few, the sum keeps step with its rows; of many, the budget of updates is the rows'.
+        self._total_every_s = INTERVAL_S if len(self.downloads) <= _FEW else TOTAL_INTERVAL_S
         extra = [widget for widget in (self._total, self._hint) if widget is not None]
         self.box = ipywidgets.VBox([*(row.box for row in self._rows), *extra])
+        self._output = LiveOutput(self.box, self._standing)
+
+    def _standing(self) -> Standing:
+        return Standing(
+            [row.line for row in self._rows],
+            self.downloads[0].server_url,
+            (Step("progress --watch", "client.progress()"), " shows it live."),
+        )
 
     def display(self) -> None:
-        """Show it as an output of its own; the text beside the widget is what a front end without widgets shows."""
-        from IPython.display import display
-
-        bundle = {
-            "text/plain": "" if self._hint is not None else mimebundle(self._downloads)["text/plain"],
-            "application/vnd.jupyter.widget-view+json": {
-                "version_major": 2,
-                "version_minor": 0,
-                "model_id": self.box.model_id,
-            },
-        }
-        if self._hint is None:
-            bundle["text/html"] = mimebundle(self._downloads)["text/html"]
-        self._handle = display(bundle, raw=True, display_id=True)  # type: ignore[no-untyped-call]  # typed in part
-        for download in self._downloads:
+        """Show it under the cell that this thread runs."""
+        self.cell = running_cell()
+        _blocks[:] = [*(block for block in _blocks if block.cell == self.cell), self]
+        self._output.display()
+        for download in self.downloads:
             download.subscribe(self._moved)
+        if not self._has_buttons:
+            threading.Thread(target=self._look_for_clicks, name="pieces-nb-clicks", daemon=True).start()
+
+    def _look_for_clicks(self) -> None:
+        """The front end is ready to be heard a moment after the first widget, or never."""
+        deadline = time.monotonic() + _LOOK_FOR_S
+        while time.monotonic() < deadline and not self._stopped_looking.wait(_LOOK_S):
+            if clicks_are_heard():
+                self._add_buttons()
+                return
+
+    def _add_buttons(self) -> None:
+        with self._buttons_lock:
+            if not self._has_buttons and not self._stopped_looking.is_set():
+                self._has_buttons = True
+                for row in self._rows:
+                    row.add_button()
+                if self._hint is not None:
+                    self._hint.value = self._hint_html()
+
+    def _hint_html(self) -> str:
+        words = HEARD_HINT if self._has_buttons else DEAF_HINT
+        return f'<div style="color: var(--jp-ui-font-color2); line-height: 1.5">{words}</div>'
 
     def _moved(self, download: Download) -> None:
+        self._output.keep()
         if self._total is not None:
             with self._lock:
                 now = time.monotonic()
-                if download.done or now - self._total_at >= TOTAL_INTERVAL_S:
+                if download.done or now - self._total_at >= self._total_every_s:
                     self._total_at = now
-                    self._total.value = _line_html(total_words(self._downloads))
-        if all(download.done for download in self._downloads):
+                    self._total.value = self._total_html()
+        if all(download.done for download in self.downloads):
             self._end()
+
+    def _total_html(self) -> str:
+        figures = [row.figures for row in self._rows]
+        return bar_html(
+            f"{len(figures)} downloads",
+            total_words(figures),
+            percentage=total_percentage(figures),
+            how=self._condition(),
+            label=f"{len(figures)} downloads together",
+        )
+
+    def _condition(self) -> Condition:
+        """How the running ones are, if they are all alike."""
+        running = {condition(download) for download in self.downloads if not download.done}
+        return running.pop() if len(running) == 1 else Condition.RUNNING if running else Condition.DONE
 
     def _end(self) -> None:
         """Without somebody who waits, the output becomes the record; the widget shows it too, for a page reloaded."""
-        with self._lock:
-            if self._ended or self._hint is not None:
-                return
-            self._ended = True
-        self._handle.update(mimebundle(self._downloads), raw=True)
+        if not self._waiting:
+            self._output.become(mimebundle(self.downloads, notes=[row.note for row in self._rows]))
 
     def stop_waiting(self) -> None:
-        """The cell has stopped waiting: the bars live on, now with their buttons."""
-        hint, self._hint = self._hint, None
-        if hint is not None:
-            self.box.children = tuple(child for child in self.box.children if child is not hint)
-            close_widgets(hint)
-        for row in self._rows:
-            row.add_button()
-        if all(download.done for download in self._downloads):
+        """The cell has stopped waiting: the bars live on.
+
+        Their buttons are new ones. A click on an old one that nobody has heard yet would come only now, and cancel the
+        download of which the cell has just said that it goes on.
+        """
+        with self._buttons_lock:
+            self._stopped_looking.set()
+            self._waiting, self._has_buttons = False, True
+            hint, self._hint = self._hint, None
+            if hint is not None:
+                self.box.children = tuple(child for child in self.box.children if child is not hint)
+                close_widgets(hint)
+            for row in self._rows:
+                row.add_button()
+        if all(download.done for download in self.downloads):
             self._end()
 
     def close(self) -> None:
         """Take it from the output and close every widget."""
+        with self._buttons_lock:
+            self._stopped_looking.set()
+        _blocks[:] = [block for block in _blocks if block is not self]
         for row in self._rows:
             row.close()
         close_widgets(*(widget for widget in (self._total, self._hint, self.box) if widget is not None))
-        if self._handle is not None:
-            self._handle.update({"text/plain": ""}, raw=True)
+        self._output.become(NOTHING)
 
 
-def _hint_html(text: str) -> str:
-    return f'<div style="color: var(--jp-ui-font-color2); line-height: 1.5">{escape(text)}</div>'
+_blocks: list[LiveBlock] = []  # those of the cell that showed one last; only the thread that runs cells looks at it
+
+
+def _shown_here(downloads: Sequence[Download]) -> bool:
+    """Whether the running cell shows them all already."""
+    cell = running_cell()
+    shown = [download for block in _blocks if cell and block.cell == cell for download in block.downloads]
+    return all(any(download is one for one in shown) for download in downloads)
+
+
+# What others call ----------------------------------------------------------------------------------------------------
+
+
+def follow(downloads: Sequence[Download]) -> None:
+    """Show downloads live under the running cell, if one of them runs; they are shown once a cell, whoever asks."""
+    if in_notebook() and not all(download.done for download in downloads) and not _shown_here(downloads):
+        LiveBlock(downloads, waiting=False).display()
 
 
 def display_live(downloads: Sequence[Download]) -> None:
-    """Show downloads of which some run as live rows with buttons; leave the others to their mimebundle."""
+    """Show downloads as the value of a cell: live, if one of them runs; else leave them to their mimebundle."""
+    if in_notebook() and _shown_here(downloads) and downloads:
+        return
     if all(download.done for download in downloads) or not in_notebook():
         raise NotImplementedError  # IPython's way to say: use the other representations
-    LiveBlock(downloads, waiting=False).display()
+    follow(downloads)
+
+
+@contextmanager
+def waiting(downloads: Sequence[Download]) -> Iterator[None]:
+    """Show downloads live while a cell waits for them in this block, unless it shows them already.
+
+    If they have ended after it, nothing is left of that: the value of the cell is what stays. Else their bars live on.
+    """
+    block = _waiting_block(downloads)
+    try:
+        yield
+    finally:
+        if block is not None:
+            if all(download.done for download in downloads):
+                block.close()
+            else:
+                block.stop_waiting()
+
+
+def _waiting_block(downloads: Sequence[Download]) -> LiveBlock | None:
+    if all(download.done for download in downloads) or not running_cell() or _shown_here(downloads):
+        return None
+    block = LiveBlock(downloads, waiting=True)
+    block.display()
+    return block
 
 
 def wait_shown(downloads: Sequence[Download], *, timeout_s: float | None) -> None:
@@ -337,135 +412,8 @@ def wait_shown(downloads: Sequence[Download], *, timeout_s: float | None) -> Non
 
     Raises what `Downloads.wait` raises. After `StoppedWaiting` and `WaitTimeout` a notebook's bars live on.
     """
-    together = Downloads(downloads)
-    if all(download.done for download in downloads):
-        _raise_outcome(together, timeout_s)
-        return
     if not in_notebook():
-        bars = TerminalBars(downloads)
-        try:
-            _raise_outcome(together, timeout_s)
-        finally:
-            bars.close()
+        bars.wait_shown(downloads, timeout_s=timeout_s)
         return
-    block = LiveBlock(downloads, waiting=True)
-    block.display()
-    try:
-        _raise_outcome(together, timeout_s)
-    except (StoppedWaiting, WaitTimeout):
-        block.stop_waiting()
-        raise
-    except BaseException:
-        block.close()
-        raise
-    block.close()
-
-
-def _raise_outcome(downloads: Downloads, timeout_s: float | None) -> None:
-    if len(downloads) == 1:
-        downloads[0].wait(timeout_s)
-    else:
-        downloads.wait(timeout_s)
-
-
-# In a terminal -------------------------------------------------------------------------------------------------------
-
-_BAR_CELLS = 12  # a bar gets at least so many
-
-
-@cache
-def _bar_class() -> Any:
-    from tqdm import tqdm
-
-    class Bar(tqdm):  # type: ignore[type-arg]  # generic in the stubs alone
-        monitor_interval = 0  # no thread of tqdm's
-        words = ""
-
-        @property
-        def format_dict(self) -> dict[str, Any]:
-            return {**super().format_dict, "words": self.words}
-
-    Bar.set_lock(threading.RLock())  # tqdm's own one would take a semaphore of multiprocessing's
-    return Bar
-
-
-def _is_terminal(file: Any) -> bool:
-    try:
-        return bool(file.isatty()) and os.environ.get("TERM") != "dumb"
-    except (AttributeError, ValueError):  # no file at all, or a closed one
-        return False
-
-
-def _terminal_size(file: Any) -> os.terminal_size:
-    try:
-        size = os.get_terminal_size(file.fileno())
-    except (AttributeError, ValueError, OSError):
-        size = os.terminal_size((0, 0))
-    usual = shutil.get_terminal_size()
-    return os.terminal_size((max(20, size.columns or usual.columns), max(3, size.lines or usual.lines)))
-
-
-class TerminalBars:
-    """tqdm's bars, one a download and below several the total; nothing where `file` (stderr) is no terminal.
-
-    They go with `close()`: what stays is the record, which whoever waited shows.
-    """
-
-    def __init__(self, downloads: Sequence[Download], *, file: Any = None) -> None:
-        self._file = sys.stderr if file is None else file
-        self._downloads = list(downloads)
-        self._lock = threading.Lock()  # guards _bars: after close() no late update may draw again
-        self._bars: dict[int, Any] = {}
-        self._total: Any = None
-        self._stops: list[Callable[[], None]] = []
-        if _is_terminal(self._file):
-            self._open()
-
-    def _open(self) -> None:
-        columns, lines = _terminal_size(self._file)
-        shown = self._downloads[: max(1, lines - 2)]
-        self._name_cells = min(max(len(name_of(download)) for download in shown), max(8, columns // 4))
-        with self._lock:
-            for position, download in enumerate(shown):
-                desc = printable(download.model.title, limit=self._name_cells).ljust(self._name_cells)
-                self._bars[id(download)] = self._bar(position, "{desc} |{bar}| {words}", desc)
-            if len(self._downloads) > 1:
-                self._total = self._bar(len(shown), "{desc}", "")
-        self._stops = [download.subscribe(self._show) for download in self._downloads]
-
-    def _bar(self, position: int, bar_format: str, desc: str) -> Any:
-        columns, lines = _terminal_size(self._file)
-        return _bar_class()(
-            total=100.0,
-            desc=desc,
-            bar_format=bar_format,
-            file=self._file,
-            leave=False,
-            position=position,
-            ncols=columns - 1,  # a full line would wrap in some terminals
-            nrows=lines,
-        )
-
-    def _show(self, download: Download) -> None:
-        """Called in the downloads' threads."""
-        width = _terminal_size(self._file).columns - 1
-        words_limit = max(1, width - self._name_cells - len(" || ") - _BAR_CELLS)
-        with self._lock:
-            bar = self._bars.get(id(download))
-            if bar is not None:
-                bar.n, bar.ncols = download.percentage or 0.0, width
-                bar.words = str(download.status) if download.done else fitting_words(download, words_limit)
-                bar.refresh()
-            if self._total is not None:
-                self._total.ncols = width
-                self._total.set_description_str(printable(total_words(self._downloads), limit=width), refresh=True)
-
-    def close(self) -> None:
-        for stop in self._stops:
-            stop()
-        with self._lock:
-            bars, self._bars = [*self._bars.values(), self._total], {}
-            self._total = None
-        for bar in reversed(bars):  # the topmost last: tqdm leaves the cursor at the beginning of that line alone
-            if bar is not None:
-                bar.close()
+    with waiting(downloads):
+        bars.outcome(downloads, timeout_s=timeout_s)

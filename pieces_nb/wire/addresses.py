@@ -12,11 +12,12 @@ from pieces_nb.text import printable
 
 log = logging.getLogger(__name__)
 
+_EXAMPLE = "One looks like http://127.0.0.1:39300."
 _LOOPBACK = re.compile(r"(localhost|127(\.\d{1,3}){3}|::1)\Z")
 
 
 def normalize_url(address: str) -> str:
-    """Return `http://host:port` of what a person typed; `BadArguments` if it is not an address.
+    """Return `http://host:port` of what a person typed; `BadArguments`, without any password, if it is not an address.
 
     `localhost` becomes 127.0.0.1: some systems resolve it to an address that Pieces OS does not serve.
     """
@@ -27,17 +28,24 @@ def normalize_url(address: str) -> str:
         parts = urlsplit(text)
         host, port = parts.hostname or "", parts.port
     except ValueError as exc:
-        raise BadArguments(f"{printable(address, limit=80)!r} is not an address: {exc}.") from exc
-    extra = parts.path or parts.query or parts.fragment or parts.username or parts.password
+        reason = "" if "@" in address else f": {exc}"  # the reason quotes a part of it
+        raise BadArguments(f"{_shown(address)!r} is not an address{reason}. {_EXAMPLE}") from None
+    if "@" in address:
+        raise BadArguments(f"{_shown(address)!r} is not an address: Pieces OS takes no name and password. {_EXAMPLE}")
+    extra = parts.path or parts.query or parts.fragment
     if parts.scheme not in ("http", "https") or extra or not re.fullmatch(r"[\w.:-]+", host, re.ASCII):
-        raise BadArguments(
-            f"{printable(address, limit=80)!r} is not an address; one looks like http://127.0.0.1:39300."
-        )
+        raise BadArguments(f"{_shown(address)!r} is not an address. {_EXAMPLE}")
     host = "127.0.0.1" if host == "localhost" else host
     if not is_loopback(host) and parts.scheme == "http":
         _warn_of_plain_http(host)
     bracketed = f"[{host}]" if ":" in host else host
     return f"{parts.scheme}://{bracketed}" + (f":{port}" if port is not None else "")
+
+
+def _shown(address: str) -> str:
+    """Return what was typed as a message may show it: what stands before an @ may be a password."""
+    scheme, at, host = re.match(r"(https?://)?", address.strip()), *address.rpartition("@")[1:]
+    return printable(f"{scheme[0] if scheme else ''}…@{host}" if at else address, limit=80)
 
 
 @functools.cache  # once for each address

@@ -11,7 +11,7 @@ import selectors
 import socket
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -20,21 +20,29 @@ from typing import NamedTuple
 import platformdirs
 
 from pieces_nb.errors import PiecesError, PiecesUnreachable, ProtocolError
-from pieces_nb.text import printable
+from pieces_nb.text import ByFront, Step, printable
 from pieces_nb.wire.http import Transport
 
 PORTS = (*range(39300, 39334), 1000, 5323)
 PROBE_S = 0.3
+EMULATOR_STEP = Step("connect emulator", "ModelClient.emulator()", terminal="emulator")
+_WHERE = ByFront("where this kernel runs", "where this kernel runs", "where this runs")
+LOOK_STEP = Step("connect", "ModelClient()", terminal="status")
 _VERSION = re.compile(r"v?\d+\.\d+\.\d+([-+.][0-9A-Za-z.+-]*)?\Z")
+_HEALTH = re.compile(r'"?ok\b[\s:;,=|-]*(?P<server_id>.*?)\s*"?\Z', re.IGNORECASE | re.DOTALL)
 _EMULATED = "-emulator"
 
 
 class Found(NamedTuple):
-    """An address at which Pieces OS answers, and the version it says; `others` are ports that answered as well."""
+    """An address at which Pieces OS answers, and the version it says; `others` are ports that answered as well.
+
+    `server_id` tells one server from another, whatever its address; '' where the server says none.
+    """
 
     url: str
     version: str
     others: tuple[int, ...] = ()
+    server_id: str = ""
 
     @property
     def is_emulator(self) -> bool:
@@ -44,7 +52,8 @@ class Found(NamedTuple):
 def identify(url: str, *, timeout_s: float) -> Found:
     """Return what answers at `url`; `ProtocolError` if it is something else than Pieces OS.
 
-    Source: `GET /.well-known/health` (200, a text with OK) and `GET /.well-known/version` (a semantic version).
+    Source: `GET /.well-known/health` (200, a text with OK and the server's id) and `GET /.well-known/version` (a
+    semantic version).
     """
     transport = Transport(url, timeout_s=timeout_s)
     try:
@@ -56,42 +65,58 @@ def identify(url: str, *, timeout_s: float) -> Found:
         raise _someone_else(url) from exc
     finally:
         transport.close()
-    if not re.match(r'"?ok\b', health, re.IGNORECASE) or not _VERSION.match(version):
+    healthy = _HEALTH.match(health)
+    if healthy is None or not _VERSION.match(version):
         raise _someone_else(url)
-    return Found(url, version)
+    return Found(url, version, server_id=healthy["server_id"])
 
 
 def _someone_else(url: str) -> ProtocolError:
     return ProtocolError(
         f"Something answers at {url}, but it is not Pieces OS (its health and version calls do not). "
-        "Is the port right? `%pieces_model connect` without an address looks for it.",
+        "Is the port right? ",
+        LOOK_STEP,
+        " looks for it.",
         url=url,
     )
 
 
 def find(ports: Sequence[int] | None = None, *, probe_s: float = PROBE_S) -> Found | None:
-    """Return the Pieces OS of this machine with the lowest port, or None. Never an emulator.
-
-    All candidates are tried at once, so that this takes a few `probe_s` at most.
-    """
-    candidates = sorted({*ports_in_files(), *PORTS}) if ports is None else sorted(set(ports))
-    listening = _listening(candidates, probe_s)
-    if not listening:
-        return None
-    # Answering takes longer than accepting: a desktop program at the end of its start gets some more time.
-    with ThreadPoolExecutor(len(listening), thread_name_prefix="pieces-nb-discovery") as pool:
-        answers = list(pool.map(lambda port: _believed(port, probe_s), listening))
-    found = [answer for answer in answers if answer is not None]
+    """Return the Pieces OS of this machine with the lowest port, or None. Never an emulator."""
+    answers = survey({*ports_in_files(), *PORTS} if ports is None else ports, probe_s=probe_s)
+    found = [answer for answer in answers.values() if answer is not None and not answer.is_emulator]
     if not found:
         return None
     others = tuple(int(other.url.rsplit(":", 1)[1]) for other in found[1:])
     return found[0]._replace(others=others)
 
 
-def _believed(port: int, probe_s: float) -> Found | None:
+def survey(ports: Iterable[int], *, probe_s: float = PROBE_S) -> dict[int, Found | None]:
+    """Return the ports of 127.0.0.1 at which anything answers, the lowest first; None for what is not Pieces OS.
+
+    All are tried at once, so that this takes a few `probe_s` at most.
+    """
+    listening = _listening(sorted(set(ports)), probe_s)
+    if not listening:
+        return {}
+    # Answering takes longer than accepting: a desktop program at the end of its start gets some more time.
+    with ThreadPoolExecutor(len(listening), thread_name_prefix="pieces-nb-discovery") as pool:
+        return dict(zip(listening, pool.map(lambda port: _identified(port, probe_s), listening), strict=True))
+
+
+def each_of(found: Found | None, *, probe_s: float = PROBE_S) -> Iterator[Found]:
+    """Yield the server that was found, then each of the others that answered as well, asked when its turn comes."""
+    if found is not None:
+        yield found
+        for port in found.others:
+            other = _identified(port, probe_s)
+            if other is not None and not other.is_emulator:
+                yield other
+
+
+def _identified(port: int, probe_s: float) -> Found | None:
     with suppress(PiecesError):
-        found = identify(f"http://127.0.0.1:{port}", timeout_s=probe_s)
-        return None if found.is_emulator else found
+        return identify(f"http://127.0.0.1:{port}", timeout_s=probe_s)
     return None
 
 
@@ -100,18 +125,18 @@ def _listening(ports: Iterable[int], probe_s: float) -> list[int]:
     open_ports: list[int] = []
     with selectors.DefaultSelector() as selector:
         for port in ports:
-            line = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            line.setblocking(False)
-            line.connect_ex(("127.0.0.1", port))
-            selector.register(line, selectors.EVENT_WRITE, port)
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", port))
+            selector.register(sock, selectors.EVENT_WRITE, port)
         deadline = time.monotonic() + probe_s
         while selector.get_map() and (remaining := deadline - time.monotonic()) > 0:
             for key, _ in selector.select(remaining):
-                line = key.fileobj  # type: ignore[assignment]  # a selector may hold more than sockets; ours holds these
-                if line.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
+                sock = key.fileobj  # type: ignore[assignment]  # a selector may hold more than sockets; ours holds these
+                if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0:
                     open_ports.append(key.data)
-                selector.unregister(line)
-                line.close()
+                selector.unregister(sock)
+                sock.close()
         for key in list(selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
     return sorted(open_ports)
@@ -139,11 +164,21 @@ def ports_in_files(files: Iterable[Path] | None = None) -> list[int]:
     return ports
 
 
+def step_to(url: str) -> ByFront:
+    """Return the next step that goes to the server at `url`."""
+    return ByFront(f'`ModelClient("{url}")`', f"`%pieces_model connect {url}`", f"`--url {url}`")
+
+
 def nothing_found() -> PiecesUnreachable:
     """Return the error for "looked everywhere": where the kernel runs, what was tried, what to do."""
     host = printable(socket.gethostname(), limit=60)
     return PiecesUnreachable(
-        f"No Pieces OS answers on {host}, where this kernel runs (tried 127.0.0.1, ports 39300–39333, 1000, 5323 and "
-        "those in its .port.txt files). Start Pieces OS there (https://pieces.app has it), name its address with "
-        "`%pieces_model connect http://127.0.0.1:PORT`, or try things out with `%pieces_model connect emulator`."
+        f"No Pieces OS answers on {host}, ",
+        _WHERE,
+        " (tried 127.0.0.1, ports 39300–39333, 1000, 5323 and those in its .port.txt files). "
+        "Start Pieces OS there (https://pieces.app has it), name its address with ",
+        step_to("http://127.0.0.1:PORT"),
+        ", or try things out with ",
+        EMULATOR_STEP,
+        ".",
     )

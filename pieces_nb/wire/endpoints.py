@@ -7,7 +7,7 @@ Source: the Pieces OpenAPI, ModelApi and ModelsApi; each function names its call
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pieces_nb.errors import ModelNotFound, PiecesServerError, ProtocolError
 from pieces_nb.model.models import Model, models_from_wire
@@ -15,10 +15,12 @@ from pieces_nb.text import printable
 from pieces_nb.wire.addresses import quoted_id
 
 if TYPE_CHECKING:
-    from pieces_nb.wire.http import Transport
+    from pieces_nb.wire.http import Answer, Transport
     from pieces_nb.wire.websocket import ProgressSocket
 
 GONE = 410
+NOT_THERE = 404
+EngineWork = Literal["install", "update"]
 
 
 def models(transport: Transport) -> list[Model]:
@@ -91,3 +93,49 @@ def delete(transport: Transport, model_id: str) -> None:
 def delete_cache(transport: Transport, model_id: str) -> None:
     """`POST /models/{model}/delete/cache`: the downloaded files."""
     transport.post(f"/models/{quoted_id(model_id)}/delete/cache", {})
+
+
+# The engine under the local models: newer servers only. What they say, OllamaStatus and OllamaDeployment, stays raw.
+
+
+def engine_status(transport: Transport) -> dict[str, Any] | None:
+    """`GET /ollama/status`; None where the server has no such calls."""
+    try:
+        answer = transport.get("/ollama/status")
+    except PiecesServerError as exc:
+        if exc.status != NOT_THERE:
+            raise
+        return None
+    return _object(answer)
+
+
+def engine_install(transport: Transport, version: str) -> dict[str, Any]:
+    """`POST /ollama/install`; answers at once, with the installation that begins."""
+    return _object(transport.post("/ollama/install", {"version": version}))
+
+
+def engine_update(transport: Transport, version: str) -> dict[str, Any]:
+    """`POST /ollama/update`; likewise."""
+    return _object(transport.post("/ollama/update", {"version": version}))
+
+
+def engine_deployment(transport: Transport, kind: EngineWork, deployment_id: str) -> dict[str, Any]:
+    """`GET /ollama/install/{id}` or `GET /ollama/update/{id}`."""
+    return _object(transport.get(f"/ollama/{kind}/{quoted_id(deployment_id)}"))
+
+
+def cancel_engine(transport: Transport, kind: EngineWork, deployment_id: str) -> dict[str, Any]:
+    """`POST /ollama/install/{id}/cancel` or `POST /ollama/update/{id}/cancel`."""
+    return _object(transport.post(f"/ollama/{kind}/{quoted_id(deployment_id)}/cancel"))
+
+
+def open_engine_status(transport: Transport) -> ProgressSocket:
+    """`GET /ollama/status/stream`, a WebSocket of OllamaStatus; not opened yet."""
+    return transport.progress_socket("/ollama/status/stream")
+
+
+def _object(answer: Answer) -> dict[str, Any]:
+    body = answer.json()
+    if not isinstance(body, dict):
+        raise ProtocolError(f"{answer.url} answered with something that is not a JSON object.", url=answer.url)
+    return body

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import pickle
 import re
 import sys
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,6 +17,7 @@ from IPython.core.interactiveshell import InteractiveShell
 import pieces_nb
 from pieces_nb import ModelClient, errors
 from pieces_nb.errors import ModelStateError, PiecesError, PiecesUnreachable, StoppedWaiting
+from pieces_nb.text import Front, Step
 from tests.conftest import run
 
 TREE: dict[str, tuple[type[BaseException], ...]] = {
@@ -150,3 +155,44 @@ def test_raised_in_plain_python_it_prints_like_any_exception() -> None:
     assert isinstance(error, ConnectionError)
     assert str(error).startswith("Nothing answers at 127.0.0.1:9")
     assert sys.exc_info() == (None, None, None)
+
+
+# Pickled and copied
+
+
+def examples() -> list[BaseException]:
+    """One of each class, with data, steps and a cause."""
+    step = Step("download Phi-2", "client.download('Phi-2')")
+    own: dict[str, dict[str, Any]] = {
+        "PiecesUnreachable": {"url": "u", "timed_out": True},
+        "PiecesServerError": {"status": 500, "text": "full", "url": "u"},
+        "ProtocolError": {"url": "u"},
+        "ModelNotFound": {"model": "m", "nearest": ["a"]},
+        "AmbiguousModel": {"model": "m", "candidates": ["a", "b"]},
+    }
+    return [getattr(errors, name)("one: ", step, " comes first", ".", **own.get(name, {})) for name in TREE]
+
+
+@pytest.mark.parametrize("error", examples(), ids=lambda error: type(error).__name__)
+@pytest.mark.parametrize("again", [lambda one: pickle.loads(pickle.dumps(one)), copy.copy, copy.deepcopy])
+def test_every_error_can_be_pickled_and_copied(error: Any, again: Callable[[Any], Any]) -> None:
+    error.front = Front.NOTEBOOK
+    error.__cause__ = ValueError("a cause")
+    other = again(error)
+    assert type(other) is type(error)
+    assert str(other) == str(error) == "one: `%pieces_model download Phi-2` comes first."
+    assert other.parts == error.parts
+    assert vars(other) == vars(error)
+
+
+def _raise_a_server_error() -> None:
+    raise errors.PiecesServerError("500: full", status=500, text="full", url="u")
+
+
+def test_an_error_comes_back_from_another_process_as_it_is() -> None:
+    with (
+        ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
+        pytest.raises(errors.PiecesServerError, match="500: full") as caught,
+    ):
+        pool.submit(_raise_a_server_error).result(60)
+    assert (caught.value.status, caught.value.text) == (500, "full")

@@ -121,7 +121,7 @@ def end_shown(url: str, frames: int, turn: int) -> dict[str, float]:
         download = client.download(Model(wire.model(1, model_id=f"burst-{frames}-end{turn}")))
         display.wait_shown([download], timeout_s=_END_S)
         raw = download.model.raw
-        shown_at = next(message.at for message in sent if "COMPLETED" in message.text)
+        shown_at = next(message.at for message in sent if ": done" in message.text)
         values = [message for message in sent if message.kind == "comm_msg" and message.text]
         took_s = shown_at - raw["openedAt"]
         return {
@@ -197,7 +197,7 @@ def _ends(url: str, downloads: list[Download], sent: list[Message]) -> dict[str,
     control(url, "/benchmark/finish")
     for download in downloads:
         download.wait(_END_S)
-    shown = [message.at for message in sent if ": COMPLETED" in message.text and message.at >= finished]
+    shown = [message.at for message in sent if ": done" in message.text and message.at >= finished]
     true = sum(str(download.status) == "COMPLETED" and download.model.downloaded for download in downloads)
     return {"ended": true, "shown": len(shown), "last_shown_s": max(shown) - finished}
 

@@ -68,6 +68,17 @@ def open_notebook(lab: Lab, browser: Browser, request: pytest.FixtureRequest) ->
 
 
 @pytest.fixture
+def notebook7(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, Lab]]:
+    """The browser and a Notebook 7, which has other pages and the same widgets."""
+    server = Lab(tmp_path_factory.mktemp("notebook7"), notebook7=True)
+    try:
+        yield browser, server.wait_until_ready()
+    finally:
+        server.shut_kernels_down()
+        server.close()
+
+
+@pytest.fixture
 def start_emulator(tmp_path: Path) -> Iterator[Callable[..., EmulatorProcess]]:
     """Return a function that starts an emulator as another program: `start_emulator(rate_bytes_per_s=1e6)`."""
     started: list[EmulatorProcess] = []

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.browser.bars import wait_for_moving_bar
 from tests.browser.lab import EmulatorProcess, Lab, NotebookPage
-from tests.browser.panels import PanelOnPage, wait_for_movement
+from tests.browser.panels import PanelOnPage
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 pytestmark = pytest.mark.full
-
-
-@pytest.fixture
-def notebook7(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, Lab]]:
-    server = Lab(tmp_path_factory.mktemp("notebook7"), notebook7=True)
-    try:
-        yield browser, server.wait_until_ready()
-    finally:
-        server.shut_kernels_down()
-        server.close()
 
 
 def test_a_download_and_the_panel_in_notebook_7(notebook7: tuple[Browser, Lab], emulator: EmulatorProcess) -> None:
@@ -36,8 +26,8 @@ def test_a_download_and_the_panel_in_notebook_7(notebook7: tuple[Browser, Lab], 
         notebook = NotebookPage(context, server, "seven.ipynb")
         notebook.run_all()
 
-        wait_for_movement(notebook.output(1))
-        notebook.output(1).get_by_text(re.compile(r"Gemma 2 2B \(emulated\): COMPLETED")).wait_for()
+        wait_for_moving_bar(notebook.output(1))
+        notebook.output(1).get_by_text(re.compile(r"Gemma 2 2B \(emulated\): done")).wait_for()
         panel = PanelOnPage(notebook.output(2))
         panel.click("Download")
         panel.wait_for_movement()

@@ -4,41 +4,171 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from tests.browser.conftest import OpenNotebook
-from tests.browser.lab import EmulatorProcess, until
-from tests.browser.panels import PanelOnPage, wait_for_movement
+from tests.browser.lab import EmulatorProcess, NotebookPage, until
+from tests.browser.panels import PanelOnPage
 
 StartEmulator = Callable[..., EmulatorProcess]
 PHI = "Phi-2 (emulated)"
+TUNE = "My Fine-Tune (emulated)"
+EVIL = "<img src=x onerror=\"alert('ran')\"><script>alert('ran')</script> $x^2$ 🚀 " + "n" * 300
+THEMES = ("JupyterLab Light", "JupyterLab Dark")
+ACTIVE_CELL = "() => jupyterapp.shell.currentWidget.content.activeCellIndex"
 
 
 def connect(emulator: EmulatorProcess) -> str:
     return f"%load_ext pieces_nb\n%pieces_model connect {emulator.url}"
 
 
-def client(emulator: EmulatorProcess) -> str:
-    return f"from pieces_nb import ModelClient\nclient = ModelClient({emulator.url!r})"
-
-
-def test_choose_download_watch_the_bar_load_and_unload(open_notebook: OpenNotebook, emulator: EmulatorProcess) -> None:
-    notebook = open_notebook([connect(emulator), "%pieces_model panel"])
+def open_panel(
+    open_notebook: OpenNotebook, emulator: EmulatorProcess, line: str = "%pieces_model panel", **size: int
+) -> tuple[NotebookPage, PanelOnPage]:
+    notebook = open_notebook([connect(emulator), line], **size)
     notebook.run_all()
-    panel = PanelOnPage(notebook.output(1))
+    return notebook, PanelOnPage(notebook.output(1))
 
-    panel.choose(PHI)
-    panel.click("Download")
+
+def test_one_button_downloads_loads_and_unloads_and_keeps_the_focus(
+    open_notebook: OpenNotebook, emulator: EmulatorProcess
+) -> None:
+    _, panel = open_panel(open_notebook, emulator)
+
+    panel.click(f"Download {PHI}")
     panel.wait_for_movement()
-    panel.says(re.compile(rf"{re.escape(PHI)}: COMPLETED"))
+    assert panel.focused() == f"Cancel {PHI}"
+    panel.says(re.compile(rf"{re.escape(PHI)}: done"))
     assert emulator.model(PHI)["downloaded"]
-    panel.click("Load")
-    panel.says(re.compile("In memory: Phi-2"))
+    panel.click(f"Load {PHI}")
+    panel.says(re.compile(rf"{re.escape(PHI)}: loaded in"))
     assert emulator.model(PHI)["loaded"]
-    panel.click("Unload")
-    panel.says("In memory: no model")
+    panel.click(f"Unload {PHI}")
+    panel.says(re.compile(rf"{re.escape(PHI)}: unloaded"))
+
     assert not emulator.model(PHI)["loaded"]
+    assert panel.focused() == f"Load {PHI}"
+
+
+def test_a_click_shows_in_its_row_within_a_fifth_of_a_second(
+    open_notebook: OpenNotebook, start_emulator: StartEmulator
+) -> None:
+    emulator = start_emulator(rate_bytes_per_s=1e6)
+    notebook, panel = open_panel(open_notebook, emulator)
+    # Measured in the page: from the click to the first change of that row. The best of three, for a busy machine.
+    measure = """row => new Promise(resolve => {
+        const began = performance.now(), seen = new MutationObserver(() => resolve(performance.now() - began));
+        seen.observe(row, {childList: true, subtree: true, characterData: true});
+        row.querySelector("button").click();
+    })"""
+    names = ("Gemma", "Granite", "Mistral")
+    took_ms = [notebook.page.evaluate(measure, panel.row(name).element_handle()) for name in names]
+
+    assert min(took_ms) < 200
+
+
+def focus_after(panel: PanelOnPage, words: str) -> str:
+    panel.click(words)
+    panel.output.page.wait_for_timeout(300)  # whatever the click sets off must not take the focus away later
+    return panel.focused()
+
+
+@pytest.mark.full
+def test_the_focus_stays_where_it_was_after_every_kind_of_click(
+    open_notebook: OpenNotebook, start_emulator: StartEmulator
+) -> None:
+    emulator = start_emulator(rate_bytes_per_s=1e6)
+    _, panel = open_panel(open_notebook, emulator)
+
+    assert focus_after(panel, "Refresh").startswith("Refresh")
+    assert focus_after(panel, "✓ local").startswith("local")
+    assert focus_after(panel, "›").startswith("›")
+    assert focus_after(panel, "‹").startswith("‹")
+    assert focus_after(panel, "local").startswith("✓ local")
+    assert focus_after(panel, f"⋯ Open the card of {TUNE}") == f"⋯ Close the card of {TUNE}"
+    assert focus_after(panel, f"Update… {TUNE}") == f"Close form of {TUNE}"
+    assert focus_after(panel, f"Apply the changes to {TUNE}") == f"Apply the changes to {TUNE}"
+    assert focus_after(panel, f"Close form of {TUNE}") == f"Update… {TUNE}"
+    assert focus_after(panel, f"Delete… {TUNE}") == f"Delete… {TUNE}"
+    assert focus_after(panel, f"Keep {TUNE}") == f"⋯ Close the card of {TUNE}"
+    panel.click(f"Delete… {TUNE}")
+    assert focus_after(panel, f"Delete for good {TUNE}") == f"⋯ Close the card of {TUNE}"
+    panel.row_says("My Fine-Tune", "deleted")
+    assert focus_after(panel, f"Download {PHI}") == f"Cancel {PHI}"
+    panel.says(re.compile(rf"{re.escape(PHI)}: done"))
+    assert panel.focused() == f"Load {PHI}"
+
+
+def tab_to(panel: PanelOnPage, words: str) -> None:
+    """Press Tab until the control whose name begins so has the focus."""
+    for _ in range(150):
+        if panel.focused().startswith(words):
+            return
+        panel.output.page.keyboard.press("Tab")
+    raise AssertionError(f"Tab never reaches {words!r}; the focus is on {panel.focused()!r}")
+
+
+@pytest.mark.full
+def test_the_whole_panel_is_used_by_keyboard_alone_and_the_notebook_stays_where_it_was(
+    open_notebook: OpenNotebook, emulator: EmulatorProcess
+) -> None:
+    notebook, panel = open_panel(open_notebook, emulator)
+    page = notebook.page
+    press = page.keyboard.press
+    panel.root.get_by_label("Filter").focus()
+    active = page.evaluate(ACTIVE_CELL)
+
+    page.keyboard.type("phi-2")
+    panel.says("1 local model")
+    tab_to(panel, f"Download {PHI}")
+    press("Enter")
+    panel.says(re.compile(rf"{re.escape(PHI)}: done"))
+    until(lambda: panel.focused() == f"Load {PHI}", what="the button offers the next thing")
+    press("Space")
+    panel.says(re.compile(rf"{re.escape(PHI)}: loaded in"))
+    tab_to(panel, f"⋯ Open the card of {PHI}")
+    press("Enter")
+    tab_to(panel, "all ")
+    press("Enter")
+    panel.row("Phi-2").get_by_text("schema.semantic").wait_for()
+    tab_to(panel, f"Delete files… of {PHI}")
+    press("Space")
+    panel.says(re.compile("It is loaded and leaves memory"))
+    tab_to(panel, f"Delete the files {PHI}")
+    press("Enter")
+    panel.says(re.compile("the downloaded files are deleted"))
+    until(lambda: panel.focused().startswith("⋯"), what="the focus is on the row again")
+
+    assert not emulator.model(PHI)["downloaded"]
+    assert page.evaluate(ACTIVE_CELL) == active
+    assert notebook.cell(0).locator(".cm-content").inner_text().startswith("%load_ext")
+    assert page.locator(".jp-Notebook .jp-Cell").count() == 2
+
+
+@pytest.mark.full
+def test_the_form_is_filled_in_by_keyboard_alone(open_notebook: OpenNotebook, emulator: EmulatorProcess) -> None:
+    notebook, panel = open_panel(open_notebook, emulator, "%pieces_model panel my-fine-tune")
+    page = notebook.page
+    panel.root.get_by_label("Filter").focus()
+
+    tab_to(panel, f"Update… {TUNE}")
+    page.keyboard.press("Enter")
+    panel.root.get_by_label("parameters").wait_for()
+    while page.evaluate("() => document.activeElement.tagName") != "TEXTAREA":
+        page.keyboard.press("Tab")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("Tuned on our own notebooks")
+    tab_to(panel, "true capabilities.images")
+    page.keyboard.press("Space")
+    until(lambda: panel.focused() == "✓ true capabilities.images", what="the choice is made")
+    tab_to(panel, f"Apply the changes to {TUNE}")
+    page.keyboard.press("Enter")
+    panel.says(re.compile("updated, read back"))
+
+    assert emulator.model("My Fine-Tune")["description"] == "Tuned on our own notebooks"
+    assert emulator.model("My Fine-Tune")["capabilities"]["images"] is True
 
 
 @pytest.mark.full
@@ -46,15 +176,13 @@ def test_a_download_canceled_half_way_is_canceled_for_the_server_too(
     open_notebook: OpenNotebook, start_emulator: StartEmulator
 ) -> None:
     emulator = start_emulator(rate_bytes_per_s=1e6)
-    notebook = open_notebook([connect(emulator), "%pieces_model panel phi-2"])
-    notebook.run_all()
-    panel = PanelOnPage(notebook.output(1))
+    _, panel = open_panel(open_notebook, emulator)
 
-    panel.click("Download")
+    panel.click(f"Download {PHI}")
     panel.wait_for_movement()
     assert emulator.model(PHI)["downloading"]
-    panel.row_cancel(PHI).click()
-    panel.says(re.compile(rf"{re.escape(PHI)}: CANCELED"))
+    panel.click(f"Cancel {PHI}")
+    panel.says(re.compile(rf"{re.escape(PHI)}: canceled"))
 
     assert not emulator.model(PHI)["downloading"]
     assert not emulator.model(PHI)["downloaded"]
@@ -65,20 +193,17 @@ def test_a_server_killed_half_way_is_said_and_found_again(
     open_notebook: OpenNotebook, start_emulator: StartEmulator
 ) -> None:
     emulator = start_emulator(rate_bytes_per_s=4e6)
-    notebook = open_notebook([connect(emulator), "%pieces_model panel phi-2"])
-    notebook.run_all()
-    panel = PanelOnPage(notebook.output(1))
+    _, panel = open_panel(open_notebook, emulator)
 
-    panel.click("Download")
+    panel.click(f"Download {PHI}")
     panel.wait_for_movement()
     emulator.kill()
     panel.says(re.compile("No answer since"))
-    assert panel.button("Download").is_disabled()
     emulator.start()
-    panel.says(re.compile("answers again"))
-    panel.says(re.compile(rf"{re.escape(PHI)}: FAILED"))
-    panel.click("Download")
-    panel.says(re.compile(rf"{re.escape(PHI)}: COMPLETED"))
+    panel.says(re.compile("The server went away at .* and was back at"))
+    panel.says(re.compile(rf"{re.escape(PHI)}: failed"))
+    panel.click(f"Download {PHI}")
+    panel.says(re.compile(rf"{re.escape(PHI)}: done"))
 
 
 @pytest.mark.full
@@ -86,20 +211,20 @@ def test_a_download_that_outlives_its_kernel_is_found_by_the_next(
     open_notebook: OpenNotebook, start_emulator: StartEmulator
 ) -> None:
     emulator = start_emulator(rate_bytes_per_s=5e5)
-    notebook = open_notebook([connect(emulator), "%pieces_model panel phi-2"])
-    notebook.run_all()
-    panel = PanelOnPage(notebook.output(1))
-    panel.click("Download")
+    notebook, panel = open_panel(open_notebook, emulator)
+    panel.click(f"Download {PHI}")
     panel.wait_for_movement()
 
     notebook.restart_kernel()
+    notebook.output(1).get_by_text(re.compile("As of .*shows it live")).wait_for()
+    assert not panel.root.is_visible()  # a dead panel would freeze as it stood
     notebook.run_all()
     notebook.wait_until_run(1)
     again = PanelOnPage(notebook.output(1))
 
     again.wait_for_movement()
-    again.row_cancel(PHI).click()
-    again.says(re.compile(rf"{re.escape(PHI)}: CANCELED"))
+    again.click(f"Cancel {PHI}")
+    again.says(re.compile(rf"{re.escape(PHI)}: canceled"))
 
 
 @pytest.mark.full
@@ -107,10 +232,8 @@ def test_the_panel_lives_on_when_the_page_is_loaded_anew(
     open_notebook: OpenNotebook, start_emulator: StartEmulator
 ) -> None:
     emulator = start_emulator(rate_bytes_per_s=5e5)
-    notebook = open_notebook([connect(emulator), "%pieces_model panel phi-2"])
-    notebook.run_all()
-    panel = PanelOnPage(notebook.output(1))
-    panel.click("Download")
+    notebook, panel = open_panel(open_notebook, emulator)
+    panel.click(f"Download {PHI}")
     panel.wait_for_movement()
 
     notebook.save()
@@ -118,78 +241,144 @@ def test_the_panel_lives_on_when_the_page_is_loaded_anew(
     panel = PanelOnPage(notebook.output(1))
 
     panel.wait_for_movement()
-    panel.click("Cancel")
-    panel.says(re.compile(rf"{re.escape(PHI)}: CANCELED"))
+    panel.click(f"Cancel {PHI}")
+    panel.says(re.compile(rf"{re.escape(PHI)}: canceled"))
 
 
 @pytest.mark.full
-def test_a_custom_model_is_updated_in_the_form(open_notebook: OpenNotebook, emulator: EmulatorProcess) -> None:
-    notebook = open_notebook([connect(emulator), "%pieces_model panel my-fine-tune"])
-    notebook.run_all()
+def test_a_click_is_heard_while_a_cell_blocks(open_notebook: OpenNotebook, emulator: EmulatorProcess) -> None:
+    wait = f"""import time
+from pieces_nb import ModelClient
+other = ModelClient({emulator.url!r})
+deadline = time.monotonic() + 40
+while time.monotonic() < deadline and not other.get("phi-2").downloaded:
+    time.sleep(0.1)
+print("heard" if time.monotonic() < deadline else "deaf")"""
+    notebook = open_notebook([connect(emulator), "%pieces_model panel", wait])
+    notebook.run(0)
+    notebook.run(1)
     panel = PanelOnPage(notebook.output(1))
+    notebook.run(2)
+    notebook.wait_until_running(2)
 
-    panel.click("Update")
-    panel.output.get_by_label("description", exact=True).fill("Tuned on our own notebooks")
-    panel.says(re.compile("→ Tuned on our own notebooks"))
-    panel.click("Apply")
-    panel.says(re.compile("updated, read back: description"))
+    panel.click(f"Download {PHI}")
+    notebook.output(2).get_by_text(re.compile("heard|deaf")).wait_for()
 
-    assert emulator.model("My Fine-Tune")["description"] == "Tuned on our own notebooks"
+    assert notebook.output(2).inner_text().strip() == "heard"
 
 
 @pytest.mark.full
 def test_a_hostile_name_is_text_and_runs_nothing(open_notebook: OpenNotebook, start_emulator: StartEmulator) -> None:
     emulator = start_emulator(rate_bytes_per_s=1e6)
-    evil = "<img src=x onerror=\"alert('ran')\"><script>alert('ran')</script> $x^2$ 🚀"
-    emulator.create(evil, description=evil)
-    notebook = open_notebook([connect(emulator), "%pieces_model panel"])
-    notebook.run_all()
-    panel = PanelOnPage(notebook.output(1))
+    emulator.create(EVIL, description=EVIL)
+    notebook, panel = open_panel(open_notebook, emulator, width=800)
+    notebook.command("application:toggle-left-area")
 
-    panel.choose("<img src=x")
-    panel.click("Update")
-    panel.output.get_by_label("unique", exact=True).fill(evil)
+    panel.find("<img")
+    panel.says("1 local model")
+    panel.click("⋯ Open the card of <img src=x")
+    panel.click("Update… <img src=x")
+    panel.root.get_by_label("unique", exact=True).fill(EVIL)
+    panel.root.get_by_label("parameters", exact=True).fill('</style><script>alert("ran")</script>')
     panel.says(re.compile(r"→ <img src=x"))
-    panel.click("Close form")
-    panel.click("Download")
-    panel.says(re.compile(r"<img src=x .*: (the download has begun|COMPLETED)"))
-    panel.click("Delete")
+    panel.says("Fix the marked fields first.")
+    panel.click("Delete… <img src=x")
     panel.says(re.compile(r"Delete the custom model <img src=x"))
+    panel.click("Download <img src=x")
+    panel.says(re.compile(r"<img src=x .*: done"))
 
     assert notebook.dialogs == []
     assert panel.output.locator("img, script, mjx-container").count() == 0
+    row = panel.row("<img").bounding_box()
+    button = panel.button("Load <img").bounding_box()
+    assert row is not None
+    assert button is not None
+    assert row["x"] <= button["x"] <= row["x"] + row["width"] - button["width"]
+
+
+def thousand(names: str = 'f"Model {n:04}"') -> str:
+    return f"""from pieces_nb import ModelClient
+from pieces_nb.emulator import Emulator
+server = Emulator(models=[{{"name": {names}, "size": 10_000 + n}} for n in range(1000)]).start()
+ModelClient(server.url).panel()"""
 
 
 @pytest.mark.full
-def test_cancel_is_heard_while_a_cell_awaits_the_download(
-    open_notebook: OpenNotebook, start_emulator: StartEmulator
-) -> None:
-    emulator = start_emulator(rate_bytes_per_s=5e5)
-    notebook = open_notebook([client(emulator), 'download = client.download("phi-2")\ndownload', "await download"])
+def test_a_thousand_models_are_paged_and_filtered(open_notebook: OpenNotebook) -> None:
+    notebook = open_notebook([thousand()])
     notebook.run_all()
-    notebook.wait_until_running(2)
-    wait_for_movement(notebook.output(1))
+    panel = PanelOnPage(notebook.output(0))
 
-    notebook.output(1).get_by_role("button", name="Cancel").click()
-    notebook.output(2).get_by_text(re.compile("DownloadCanceled")).first.wait_for()
+    panel.says(re.compile("1–10 of 1,000 local models · page 1 of 100"))
+    panel.click("›")
+    panel.says(re.compile("11–20 of 1,000"))
+    assert panel.root.locator(".pnb-row").count() == 10
+    panel.find("0999")
+    panel.says("1 local model")
+    panel.click("Download Model 0999")
+    panel.says(re.compile("Model 0999: done"))
 
-    assert not emulator.model(PHI)["downloading"]
+
+# Everybody ------------------------------------------------------------------------------------------------------------
+
+
+def violations(panel: PanelOnPage) -> list[str]:
+    """Return what axe-core finds in the panel, one line a rule with the first element that breaks it."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    # A part of a page: rules about whole pages are not the panel's.
+    options: Any = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    found = Axe().run(panel.output.page, context=".pnb-root", options=options).response["violations"]
+    return [f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:300]}" for one in found]
+
+
+def show_everything(panel: PanelOnPage) -> None:
+    """Bring a running download, an outcome, a card, a form with an error and a question onto the panel."""
+    panel.click("Download Granite")
+    panel.row_says("Granite", re.compile("%"))
+    panel.click("Download Llama 3.2 1B")
+    panel.row_says("Llama 3.2 1B", re.compile("%"))
+    panel.click("Cancel Llama 3.2 1B")
+    panel.says(re.compile("Llama 3.2 1B .*canceled"))
+    panel.click(f"⋯ Open the card of {TUNE}")
+    panel.click(f"Update… {TUNE}")
+    panel.root.get_by_label("parameters").fill("many")
+    panel.click("Apply")
+    panel.click(f"Delete… {TUNE}")
+    panel.says(re.compile("for good?"))
 
 
 @pytest.mark.full
-def test_a_stopped_cell_leaves_a_bar_with_a_cancel_that_works(
-    open_notebook: OpenNotebook, start_emulator: StartEmulator
+@pytest.mark.parametrize("theme", THEMES)
+def test_axe_finds_no_fault_of_ours_the_contrast_included(
+    open_notebook: OpenNotebook, start_emulator: StartEmulator, theme: str
 ) -> None:
-    emulator = start_emulator(rate_bytes_per_s=5e5)
-    notebook = open_notebook([connect(emulator), "%pieces_model download phi-2"])
-    notebook.run_all()
-    wait_for_movement(notebook.output(1))
-    assert notebook.output(1).get_by_role("button", name="Cancel").count() == 0
+    emulator = start_emulator(rate_bytes_per_s=1e6)
+    notebook, panel = open_panel(open_notebook, emulator)
+    notebook.set_theme(theme)
+    assert violations(panel) == []
+    show_everything(panel)
+    assert violations(panel) == []
+    emulator.kill()
+    panel.says(re.compile("No answer since"))
+    assert violations(panel) == []
 
-    notebook.interrupt()
-    notebook.output(1).get_by_text(re.compile("StoppedWaiting.*the download goes on")).first.wait_for()
-    wait_for_movement(notebook.output(1))
-    notebook.output(1).get_by_role("button", name="Cancel").click()
 
-    until(lambda: not emulator.model(PHI)["downloading"], what="the server has canceled")
-    notebook.output(1).get_by_text(re.compile("CANCELED")).first.wait_for()
+CROPPED = """root => [...root.querySelectorAll("button, .pnb-name, .pnb-columns span, label, summary, .pnb-cells span")]
+    .filter(it => it.offsetParent && !it.closest(".pnb-sr"))
+    .filter(it => it.scrollWidth > it.clientWidth + 1 && getComputedStyle(it).display !== "inline"
+                  && getComputedStyle(it).textOverflow !== "ellipsis")
+    .map(it => it.className + ": " + it.textContent)"""
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("width", [800, 1600])
+def test_nothing_is_cropped_and_nothing_pushes_the_page_wider(
+    open_notebook: OpenNotebook, start_emulator: StartEmulator, width: int
+) -> None:
+    emulator = start_emulator(rate_bytes_per_s=1e6)
+    _, panel = open_panel(open_notebook, emulator, width=width)
+    show_everything(panel)
+
+    assert "\n".join(panel.root.evaluate(CROPPED)) == ""
+    assert panel.root.evaluate("root => root.scrollWidth <= root.clientWidth + 1")

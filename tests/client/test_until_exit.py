@@ -17,20 +17,16 @@ from pieces_nb import Model, ModelClient, until_exit
 from pieces_nb.emulator import Emulator
 from pieces_nb.errors import PiecesError
 from pieces_nb.until_exit import Watcher
-from tests.conftest import MINE
+from tests.conftest import MINE, MISTRAL
 from tests.waiting import until
 
 PROGRAM = """
     import sys, time
     from pieces_nb import ModelClient
-    from pieces_nb.until_exit import Watcher
 
-    watcher = Watcher(poll_s=0.2)
-    watcher.expect(sys.argv[1], sys.argv[2])
-    with ModelClient(sys.argv[1]) as client:
-        client.load(sys.argv[2])
-    watcher.confirm(sys.argv[2])
-    print(watcher.pid, flush=True)
+    client = ModelClient(sys.argv[1])
+    client.load(sys.argv[2], until_exit=True)
+    print(client._made_watcher.pid, flush=True)
     sys.stdin.read()
 """
 
@@ -136,6 +132,35 @@ def test_a_forked_child_that_lives_on_does_not_keep_the_memory(server: Emulator,
     finally:
         child.kill()
         process.communicate()
+
+
+def test_what_was_in_memory_before_is_not_given_back(server: Emulator, client: ModelClient) -> None:
+    client.load(MINE)
+    with ModelClient(server.url) as other:
+        assert other.load(MINE, until_exit=True).loaded
+    assert client.get(MINE).loaded
+
+
+def test_closing_the_client_gives_it_back(server: Emulator, client: ModelClient) -> None:
+    with ModelClient(server.url) as other:
+        other.load(MINE, until_exit=True)
+        assert client.get(MINE).loaded
+    assert not client.get(MINE).loaded
+
+
+def test_unloaded_nobody_watches_any_more(server: Emulator) -> None:
+    with ModelClient(server.url) as other:
+        other.load(MINE, until_exit=True)
+        (watcher,) = [one for one in psutil.Process().children() if "pieces_nb.until_exit" in one.cmdline()]
+        other.unload(MINE)
+        until(lambda: is_gone(watcher))
+
+
+def test_a_load_that_is_refused_leaves_no_watcher(server: Emulator) -> None:
+    with ModelClient(server.url) as other:
+        with pytest.raises(PiecesError):
+            other.load(MISTRAL, until_exit=True)  # it is not downloaded
+        assert not [one for one in psutil.Process().children() if "pieces_nb.until_exit" in one.cmdline()]
 
 
 def test_released_it_stays_in_memory_and_the_watcher_ends(server: Emulator, client: ModelClient) -> None:

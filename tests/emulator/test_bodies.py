@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from pieces_os_client.models.model import Model
 
-from pieces_nb.emulator import Emulator
 from tests.emulator.conftest import Started
 from tests.emulator.support import SEEDED, Api
 
@@ -140,7 +139,14 @@ def test_a_number_too_large_is_refused_and_no_infinity_is_served(started: Starte
     assert listed(api) == before
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), {"deep": [float("-inf")]}, {1, 2}])
-def test_a_catalogue_that_json_cannot_say_is_refused_at_the_start(value: object) -> None:
-    with pytest.raises(ValueError, match="Model 0 of the emulator's catalogue"):
-        Emulator(models=[{"name": "One", "extra": value}]).start()
+def test_nonsense_of_a_callers_catalogue_is_served_and_never_kept(started: Started) -> None:
+    emulator, api = started(models=[{"id": "odd", "name": "Odd", "custom": True, "parameters": float("nan")}])
+    state = (emulator.home / "state.json").read_bytes()
+
+    answer = api.post("/model/update", json={"id": "odd", "description": "new"})
+
+    assert (answer.status_code, answer.text.partition(":")[0]) == (500, "The emulator cannot store its state")
+    assert (emulator.home / "state.json").read_bytes() == state
+    assert "NaN" in api.get("/model/odd").text
+    assert api.post("/model/update", json={"id": "odd", "parameters": 7}).status_code == 200
+    assert "NaN" not in api.get("/model/odd").text

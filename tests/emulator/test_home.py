@@ -80,6 +80,7 @@ def test_a_deleted_custom_model_stays_deleted(tmp_path: Path, started: Started) 
 
 def test_a_delete_that_cannot_be_stored_is_refused_and_the_model_is_whole(tmp_path: Path, started: Started) -> None:
     emulator, api = started(home=tmp_path)
+    api.post("/model/update", json={"id": "mine", "description": "kept"})
     api.download("mine")
     api.post("/model/mine/load")
     before = api.model("mine")
@@ -91,6 +92,7 @@ def test_a_delete_that_cannot_be_stored_is_refused_and_the_model_is_whole(tmp_pa
     assert "cannot store its state" in answer.text
     assert api.model("mine") == before
     (tmp_path / "state.json.new").rmdir()
+    assert api.post("/models/create", json=SEEDED).status_code == 200  # Stores the state as it is now.
     emulator.close()
     _, again = started(home=tmp_path)
     assert again.model("mine") == before | {"loaded": False}
@@ -257,10 +259,22 @@ def test_a_home_of_a_version_without_markers_is_taken_over(tmp_path: Path, start
     started(home=tmp_path)  # It carries the marker now.
 
 
-@pytest.mark.parametrize("name", ["notes.txt", "models/film.bin", f"models/{'0' * 32}.bin.txt"])
-def test_an_unmarked_home_with_anything_else_in_it_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("notes.txt", "mine"),
+        ("models/film.bin", "mine"),
+        (f"models/{'0' * 32}.bin.txt", "mine"),
+        ("lock", "4711"),
+        ("state.json", '{"instance": "mine", "custom": [], "deleted": []}'),
+        ("state.json", '{"instance": "7b0d5c0a-3a51-4a0b-9c8e-0d3c5b9f4a11", "custom": {}, "deleted": []}'),
+        ("state.json", '{"instance": "7b0d5c0a-3a51-4a0b-9c8e-0d3c5b9f4a11", "custom": [], "deleted": [], "more": 1}'),
+        ("state.json", "[]"),
+    ],
+)
+def test_an_unmarked_home_with_anything_else_in_it_is_refused(tmp_path: Path, name: str, text: str) -> None:
     unmarked(tmp_path)
-    (tmp_path / name).write_text("mine")
+    (tmp_path / name).write_text(text)
     before = everything_in(tmp_path)
 
     with pytest.raises(EmulatorError, match="is not an emulator's home"):

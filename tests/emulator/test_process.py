@@ -17,7 +17,17 @@ from pieces_nb.emulator import Emulator, EmulatorError, shared
 from tests.emulator.conftest import Started
 from tests.emulator.support import DEADLINE_S, ROOT, Api, process
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks and signals")
+if sys.platform == "win32":  # What follows is read there, too.
+    pytest.skip("forks and signals", allow_module_level=True)
+
+
+@pytest.fixture(autouse=True)
+def _signals_end_a_process() -> Iterator[None]:
+    """What runs the tests may ignore SIGHUP, as nohup does, and processes inherit that."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @contextlib.contextmanager
@@ -115,6 +125,16 @@ def test_a_signal_removes_the_temporary_home_of_the_command(tmp_path: Path, numb
 
     assert (running.returncode, out, err) == (0, "", "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_under_nohup_outlives_its_terminal() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    with process() as (running, url):
+        api = Api(url)
+        running.send_signal(signal.SIGHUP)
+        assert api.get("/models").ok
+        api.session.close()
+        assert running.poll() is None
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -43,13 +43,13 @@ def outputs(path: Path) -> str:
 def test_jupyter_execute_runs_the_quickstart(tmp_path: Path) -> None:
     copy = Path(shutil.copy(NOTEBOOKS / "quickstart.ipynb", tmp_path))
     program("jupyter", "execute", "--inplace", copy.name, cwd=tmp_path)
-    assert "Phi-2 (emulated): COMPLETED" in outputs(copy)
+    assert "Phi-2 (emulated): done" in outputs(copy)
 
 
 def test_papermill_runs_the_quickstart(tmp_path: Path) -> None:
     source = str(NOTEBOOKS / "quickstart.ipynb")
     program("papermill", "--no-progress-bar", source, "out.ipynb", cwd=tmp_path)
-    assert "Phi-2 (emulated): COMPLETED" in outputs(tmp_path / "out.ipynb")
+    assert "Phi-2 (emulated): done" in outputs(tmp_path / "out.ipynb")
 
 
 def test_a_kernel_without_a_home_runs_the_quickstart(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_a_kernel_without_a_home_runs_the_quickstart(tmp_path: Path) -> None:
         IPYTHONDIR=str(tmp_path / "ipython"),
         **elsewhere,
     )
-    assert "Phi-2 (emulated): COMPLETED" in outputs(copy)
+    assert "Phi-2 (emulated): done" in outputs(copy)
     assert not Path(no_home).exists()
 
 
@@ -76,7 +76,7 @@ def test_a_page_made_without_a_kernel_still_says_what_happened(name: str, tmp_pa
     said = unescape(re.sub(r"<[^>]+>", " ", page.split("<body", 1)[1]))
     assert "application/vnd.jupyter.widget-view+json" not in page
     assert {
-        "quickstart.ipynb": "Phi-2 (emulated): COMPLETED · 26.0 MB",
+        "quickstart.ipynb": "Phi-2 (emulated): done · 26.0 MB",
         "workflows.ipynb": "('Llama 3.2 1B (emulated)', 'COMPLETED')",
         "custom_models.ipynb": "Deleted Lab Notes.",
         "control_panel.ipynb": "Phi-2 (emulated)",

@@ -1,7 +1,7 @@
 """A server for tests that speaks the wire byte by byte, as badly as a test wants it to.
 
 Plain sockets and threads; it shares nothing with `pieces_nb`, so that no mistake is made twice. What each call answers
-is a function of the line and the request, `server.answers["snapshot"] = silence`; by default it behaves.
+is a function of the connection and the request, `server.answers["snapshot"] = silence`; by default it behaves.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -54,6 +55,11 @@ CALLS = {
         ("progress", "GET", r"/model/([^/]+)/download/progress"),
         ("load", "POST", r"/model/([^/]+)/load"),
         ("unload", "POST", r"/model/([^/]+)/unload"),
+        ("engine", "GET", r"/ollama/status"),
+        ("engine stream", "GET", r"/ollama/status/stream"),
+        ("engine work", "POST", r"/ollama/(?:install|update)"),
+        ("engine deployment", "GET", r"/ollama/(?:install|update)/[^/]+"),
+        ("engine cancel", "POST", r"/ollama/(?:install|update)/[^/]+/cancel"),
     )
 }
 
@@ -128,9 +134,14 @@ class Line:
 
 
 class HostileServer:
-    """The server: `answers` by call, the `models` it has, the `log` of what it received. Starts at once."""
+    """The server: `answers` by call, the `models` it has, the `log` of what it received. Starts at once.
 
-    def __init__(self, port: int = 0) -> None:
+    `server_id` is what its health text tells it by; '' and it tells nothing.
+    """
+
+    def __init__(self, port: int = 0, *, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None) -> None:
+        self.host = host
+        self.tls = tls
         self.models: dict[str, dict[str, Any]] = {ID: model_of()}
         self.answers: dict[str, Behaviour] = dict(POLITE)
         self.log: list[Request] = []
@@ -141,15 +152,17 @@ class HostileServer:
         self._threads: list[threading.Thread] = []
         self.port = port
         self.start(port)
+        self.server_id = f"server-{self.port}"
 
     # Running ---------------------------------------------------------------------------------------------------------
 
     def start(self, port: int | None = None) -> Self:
         """Listen, again after a stop; on the same port unless another is given (0: any)."""
         self.stopping = threading.Event()
-        self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        self._listener = socket.socket(family, socket.SOCK_STREAM)
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind(("127.0.0.1", self.port if port is None else port))
+        self._listener.bind((self.host, self.port if port is None else port))
         self._listener.listen(64)
         self.port = self._listener.getsockname()[1]
         self._spawn(self._accept)
@@ -176,7 +189,8 @@ class HostileServer:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'http' if self.tls is None else 'https'}://{host}:{self.port}"
 
     def _spawn(self, run: Callable[[], None]) -> None:
         thread = threading.Thread(target=run, name=f"hostile-{self.port}", daemon=True)
@@ -197,9 +211,23 @@ class HostileServer:
                 self._news.notify_all()
             self._spawn(lambda plug=plug: self._serve(plug))  # type: ignore[misc]  # a default binds it now
 
-    def _serve(self, plug: socket.socket) -> None:
-        line = Line(self, plug)
+    def _secured(self, plug: socket.socket) -> socket.socket:
+        if self.tls is None:
+            return plug
+        secured = self.tls.wrap_socket(plug, server_side=True, do_handshake_on_connect=False)
+        with self._news:
+            self._open.symmetric_difference_update({plug, secured})
         try:
+            secured.do_handshake()
+        except OSError as exc:
+            secured.close()
+            raise HungUp from exc
+        return secured
+
+    def _serve(self, plug: socket.socket) -> None:
+        try:
+            plug = self._secured(plug)
+            line = Line(self, plug)
             self.answers["line"](line, Request("", "", {}, b"", ""))
             while not self.stopping.is_set():
                 request = line.read_request()
@@ -380,9 +408,16 @@ def _list(line: Line, _request: Request) -> None:
     line.send(http({"iterable": list(line.server.models.values())}))
 
 
+def _delete(line: Line, request: Request) -> None:
+    match = CALLS["delete"][1].fullmatch(request.target)
+    assert match is not None
+    line.server.models.pop(unquote(match.group(1), errors="surrogatepass"), None)
+    line.send(http(b"", "204 No Content"))
+
+
 POLITE: dict[str, Behaviour] = {
     "line": lambda _line, _request: None,  # what a new connection meets before its first request is read
-    "health": says(text("OK:4711")),
+    "health": lambda line, _request: line.send(text(f"OK:{line.server.server_id}".rstrip(":"))),
     "version": says(text("12.3.1")),
     "list": _list,
     "snapshot": answers_after(lambda _model: None),
@@ -391,9 +426,9 @@ POLITE: dict[str, Behaviour] = {
     "load": answers_after(lambda model: model.update(loaded=True)),
     "unload": answers_after(lambda model: model.update(loaded=False)),
     "unload all": says(http(b"", "204 No Content")),
-    "delete": says(http(b"", "204 No Content")),
+    "delete": _delete,
     "delete cache": answers_after(lambda model: model.update(downloaded=False)),
-    "progress": lambda line, request: websocket()(line, request),
+    "progress": lambda line, request: websocket()(line, request),  # noqa: PLW0108 - it is defined below
 }
 
 

@@ -22,7 +22,7 @@ from pieces_nb.errors import (
     ProtocolError,
     WaitTimeout,
 )
-from pieces_nb.wire import discovery
+from pieces_nb.wire import discovery, endpoints
 from pieces_nb.wire.addresses import normalize_url
 from pieces_nb.wire.connection import Connection
 from pieces_nb.wire.http import MOST_ANSWER_BYTES
@@ -214,6 +214,11 @@ ODD_IDS = {
 }
 
 
+def deletes_all(line: Line, _request: Request) -> None:
+    line.server.models.clear()
+    line.send(http(b"", "204 No Content"))
+
+
 @pytest.mark.parametrize("model_id", ODD_IDS, ids=ascii)
 def test_an_odd_id_reaches_no_other_endpoint(model_id: str, server: HostileServer, clients: Clients) -> None:
     """The list has such a model; whatever is done to it is done to it."""
@@ -222,12 +227,15 @@ def test_an_odd_id_reaches_no_other_endpoint(model_id: str, server: HostileServe
     found = answers_after(lambda _model: None, http(server.models[model_id]))
     if path == "/model/%3F":
         found = says(http(server.models[model_id]))
+        server.answers["delete"] = deletes_all
     server.answers.update(snapshot=found, load=says(http(b"")), unload=says(http(b"")))
-    client = client_of(server, clients)
+    client = client_of(server, clients, load_timeout_s=0.3)
     client.get("Phi-2")
     with pytest.raises(ModelStateError):
         client.load("Phi-2", force=True)  # it is not loaded, since nobody believes an empty answer
-    client.delete("Phi-2")
+    model = client.get("Phi-2")
+    server.answers["list"] = says(http({"iterable": []}))
+    client.delete(model)
     targets = {request.target for request in server.log} - {"/.well-known/health", "/.well-known/version", "/models"}
     assert targets == {path, f"{path}/load", f"{path.replace('/model/', '/models/', 1)}/delete"}
     assert not any("x-evil" in request.headers for request in server.log)
@@ -306,13 +314,15 @@ def test_a_load_that_is_said_to_be_done_and_is_not_is_an_error(server: HostileSe
     server.models[ID].update(downloaded=True)
     server.answers["load"] = says(http(model_of(loaded=True)))
     with pytest.raises(ModelStateError, match="the server took the call, but the model is not loaded: downloaded"):
-        client_of(server, clients).load(ID, force=True)
+        client_of(server, clients, load_timeout_s=0.5).load(ID, force=True)
 
 
 def test_a_load_that_never_returns_is_given_up_and_named(server: HostileServer, clients: Clients) -> None:
     server.models[ID].update(downloaded=True)
     server.answers["load"] = silence
-    with pytest.raises(WaitTimeout, match=r"not loaded within 0\.3 s; the server may still be at it"):
+    with pytest.raises(
+        WaitTimeout, match=r"not loaded within 0\.3 s; the server may still be at it .* Last seen: downloaded"
+    ):
         client_of(server, clients, load_timeout_s=0.3).load(ID, force=True)
     assert server.count("load") == 1
 
@@ -409,7 +419,7 @@ def test_something_else_at_a_given_address_is_named(kind: str, server: HostileSe
     server.answers |= NOT_PIECES[kind]
     with pytest.raises((ProtocolError, PiecesUnreachable), match=f"127.0.0.1:{server.port}") as caught:
         client_of(server, clients, timeout_s=0.3).connect()
-    assert "%pieces_model connect" in str(caught.value)
+    assert "`ModelClient" in str(caught.value)
 
 
 def test_the_lowest_of_several_is_taken_and_the_others_said(make_server: MakeServer) -> None:
@@ -442,7 +452,7 @@ def test_where_nothing_listens_nothing_is_found(clients: Clients) -> None:
         port = free.getsockname()[1]  # bound, not listening: refused
         assert discovery.find([port]) is None
         client = client_of(None, clients, connection=Connection(find=lambda: discovery.find([port])))
-        with pytest.raises(PiecesUnreachable, match=r"No Pieces OS answers on .*%pieces_model connect emulator"):
+        with pytest.raises(PiecesUnreachable, match=r"No Pieces OS answers on .*ModelClient\.emulator"):
             client.models()
 
 
@@ -461,9 +471,23 @@ def found_among(*servers: HostileServer) -> Connection:
     return Connection(find=lambda: discovery.find([server.port for server in servers]), timeout_s=30.0)
 
 
-def test_a_server_that_moves_is_found_again(make_server: MakeServer, clients: Clients) -> None:
+def on_the_move(make_server: MakeServer) -> tuple[HostileServer, HostileServer]:
+    """Return two addresses of one server, which is at the first."""
     old, new = make_server(), make_server()
+    new.server_id = old.server_id
     new.stop()
+    return old, new
+
+
+def two_servers(make_server: MakeServer) -> tuple[HostileServer, HostileServer]:
+    """Return two servers with the same models, of which the first runs."""
+    ours, other = make_server(), make_server()
+    other.stop()
+    return ours, other
+
+
+def test_a_server_that_moves_is_found_again(make_server: MakeServer, clients: Clients) -> None:
+    old, new = on_the_move(make_server)
     client = client_of(None, clients, connection=found_among(old, new))
     assert client.get(ID).name == "Phi-2"
     old.stop()
@@ -472,9 +496,114 @@ def test_a_server_that_moves_is_found_again(make_server: MakeServer, clients: Cl
     assert client.url == new.url
 
 
+def test_a_server_that_moves_is_found_among_others(make_server: MakeServer, clients: Clients) -> None:
+    servers = sorted((make_server() for _ in range(3)), key=lambda server: server.port)
+    lowest, old, highest = servers
+    highest.server_id = old.server_id
+    lowest.stop()
+    highest.stop()
+    client = client_of(None, clients, connection=found_among(*servers))
+    assert client.url == old.url
+    old.stop()
+    lowest.start()
+    highest.start()
+    assert client.get(ID).name == "Phi-2"
+    assert client.url == highest.url
+    assert lowest.count("snapshot") == 0
+
+
+def test_a_client_does_not_move_to_another_pieces_os_and_delete_files_there(
+    make_server: MakeServer, clients: Clients
+) -> None:
+    ours, other = two_servers(make_server)
+    for server in (ours, other):
+        server.models[ID].update(downloaded=True)
+    client = client_of(None, clients, connection=found_among(ours, other))
+    model = client.get(ID)
+    ours.stop()
+    other.start()
+    with pytest.raises(PiecesUnreachable, match=f"Nothing answers at 127.0.0.1:{ours.port}"):
+        client.delete_cache(model)
+    with pytest.raises(PiecesUnreachable, match=rf"Another Pieces OS answers at {other.url}: `ModelClient\("):
+        client.connect()
+    assert client.url == ours.url
+    assert {request.call for request in other.log} == {"health", "version"}
+    ours.start()
+    assert client.get(ID).downloaded
+
+
+def test_a_server_without_an_id_is_not_followed(make_server: MakeServer, clients: Clients) -> None:
+    ours, other = two_servers(make_server)
+    ours.server_id = other.server_id = ""
+    client = client_of(None, clients, connection=found_among(ours, other))
+    client.get(ID)
+    ours.stop()
+    other.start()
+    with pytest.raises(PiecesUnreachable, match=f"Nothing answers at 127.0.0.1:{ours.port}"):
+        client.get(ID)
+    assert client.url == ours.url
+
+
+def test_one_snapshot_that_times_out_moves_nobody(make_server: MakeServer, clients: Clients) -> None:
+    old, new = on_the_move(make_server)
+    connection = Connection(find=lambda: discovery.find([old.port, new.port]), timeout_s=0.3)
+    client = client_of(None, clients, timeout_s=0.3, connection=connection)
+    client.get(ID)
+    new.start()
+    new.models[ID].update(downloading=True)
+    old.answers |= dict.fromkeys(("snapshot", "health", "version"), silence)
+    with pytest.raises(PiecesUnreachable, match="did not answer within"):
+        client.get(ID)
+    assert connection.relocate(ID) is None
+    assert client.url == old.url
+
+
+def test_a_post_is_not_repeated_at_the_new_address(make_server: MakeServer, clients: Clients) -> None:
+    old, new = on_the_move(make_server)
+    connection = found_among(old, new)
+    client = client_of(None, clients, connection=connection)
+    client.get(ID)
+    old.stop()
+    new.start()
+    with pytest.raises(PiecesUnreachable, match=rf"The server is at {new.url} now and was not asked to do this"):
+        connection.call(lambda transport: endpoints.unload(transport, ID))
+    assert new.count("unload") == 0
+    connection.call(lambda transport: endpoints.unload(transport, ID))
+    assert new.count("unload") == 1
+
+
+def test_a_download_is_followed_to_the_same_server_only(make_server: MakeServer) -> None:
+    ours, other = two_servers(make_server)
+    connection = found_among(ours, other)
+    assert connection.found.server_id == ours.server_id
+    ours.stop()
+    other.start()
+    other.models[ID].update(downloading=True)
+    assert connection.relocate(ID) is None
+    other.server_id = ours.server_id
+    moved = connection.relocate(ID)
+    assert moved is not None
+    assert (moved[0].url, moved[1].downloading, connection.found.url) == (other.url, True, other.url)
+    connection.close()
+
+
+def test_without_an_id_a_download_is_followed_to_where_it_runs(make_server: MakeServer) -> None:
+    ours, other = two_servers(make_server)
+    ours.server_id = ""
+    connection = found_among(ours, other)
+    assert connection.found.server_id == ""
+    ours.stop()
+    other.start()
+    assert connection.relocate(ID) is None
+    other.models[ID].update(downloading=True)
+    moved = connection.relocate(ID)
+    assert moved is not None
+    assert moved[0].url == other.url
+    connection.close()
+
+
 def test_a_download_goes_on_at_the_servers_new_port(make_server: MakeServer, clients: Clients) -> None:
-    old, new = make_server(), make_server()
-    new.stop()
+    old, new = on_the_move(make_server)
     old.answers["progress"] = websocket(*STARTS)
     watched = follow(client_of(None, clients, connection=found_among(old, new)))
     watched.wait_until(lambda download: download.percentage == 40)
@@ -487,21 +616,23 @@ def test_a_download_goes_on_at_the_servers_new_port(make_server: MakeServer, cli
     assert new.count("progress") == 1
 
 
-def test_another_server_without_the_model_is_no_continuation(make_server: MakeServer, clients: Clients) -> None:
-    old, other = make_server(), make_server()
-    other.stop()
-    other.models = {OTHER_ID: model_of(OTHER_ID, downloaded=True)}
-    old.answers["progress"] = websocket(*STARTS)
-    watched = follow(client_of(None, clients, connection=found_among(old, other)))
+@pytest.mark.parametrize("models", ["the same models", "others"])
+def test_another_server_is_no_continuation(models: str, make_server: MakeServer, clients: Clients) -> None:
+    ours, other = two_servers(make_server)
+    if models == "others":
+        other.models = {OTHER_ID: model_of(OTHER_ID, downloaded=True)}
+    ours.answers["progress"] = websocket(*STARTS)
+    watched = follow(client_of(None, clients, connection=found_among(ours, other)))
     watched.wait_until(lambda download: download.percentage == 40)
-    old.stop()
+    ours.stop()
     other.start()
-    other.wait_for("snapshot", 2)
+    other.wait_for("health", 2)
     assert not watched.download.done
-    old.models[ID].update(downloading=False, downloaded=True)
+    ours.models[ID].update(downloading=False, downloaded=True)
     other.stop()
-    old.start()
+    ours.start()
     assert watched.end() == ("COMPLETED", "")
+    assert {request.call for request in other.log} == {"health", "version"}
 
 
 def test_a_given_address_stays(make_server: MakeServer, clients: Clients) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import re
 import subprocess
@@ -99,8 +100,15 @@ class Kernel:
 
     def shown_percentages(self) -> list[float]:
         """Return the percentages that bars in the front end show now."""
-        found = [re.search(r'<progress[^>]* value="([\d.]+)"', html) for html in self.widget_html.values()]
+        found = [
+            re.search(r'aria-label="download of [^>]* aria-valuenow="([\d.]+)"', html)
+            for html in self.widget_html.values()
+        ]
         return [float(match.group(1)) for match in found if match]
+
+    def says(self, words: str) -> Callable[[Outcome], bool]:
+        """Whether a widget in the front end says these words."""
+        return lambda _: any(words in html for html in self.widget_html.values())
 
     def bar_beyond(self, percentage: float) -> Callable[[Outcome], bool]:
         return lambda _: any(shown > percentage for shown in self.shown_percentages())
@@ -115,7 +123,8 @@ class Kernel:
 
     def close(self) -> None:
         self._client.stop_channels()
-        self._manager.shutdown_kernel(now=True)
+        # A kernel that is measured is asked to end, and writes down what it ran; others are killed, which is quick.
+        self._manager.shutdown_kernel(now="COVERAGE_PROCESS_CONFIG" not in os.environ)
 
 
 @pytest.fixture
@@ -130,7 +139,17 @@ def kernel() -> Iterator[Kernel]:
 @pytest.fixture
 def emulator_url() -> Iterator[str]:
     """An emulator of its own, slow enough to be met in mid-download."""
-    command = [sys.executable, "-m", "pieces_nb.emulator", "--rate", "8e6"]
+    yield from _emulator("8e6")
+
+
+@pytest.fixture
+def slow_emulator_url() -> Iterator[str]:
+    """Another, whose downloads outlast the restart of a kernel."""
+    yield from _emulator("5e5")
+
+
+def _emulator(rate: str) -> Iterator[str]:
+    command = [sys.executable, "-m", "pieces_nb.emulator", "--rate", rate]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -26,7 +26,7 @@ def test_a_waiting_download_moves_its_bar_and_leaves_one_line(connected: Kernel)
     assert updates
     assert VIEW not in updates[-1]["data"]
     (result,) = outcome.of("execute_result")
-    assert result["data"]["text/plain"].startswith("Llama 3.2 1B (emulated): COMPLETED · 12.4 MB")
+    assert result["data"]["text/plain"].startswith("Llama 3.2 1B (emulated): done · 12.4 MB")
     assert outcome.text.strip() == result["data"]["text/plain"]
     assert connected.value("len(__import__('ipywidgets').widgets.widget._instances)") == "0"
 
@@ -61,6 +61,63 @@ def test_an_awaited_download_gives_the_model_and_is_interrupted_at_once(connecte
     assert connected.value("d.done") == "False"
 
 
+def open_widgets(kernel: Kernel) -> str:
+    return kernel.value("len(__import__('ipywidgets').widgets.widget._instances)")
+
+
+@pytest.mark.parametrize("wait", ["download.wait()", "await download"])
+def test_python_code_that_waits_in_a_cell_has_its_bar_and_leaves_nothing_of_it(
+    connected: Kernel, emulator_url: str, wait: str
+) -> None:
+    connected.run(f"from pieces_nb import ModelClient\nclient = ModelClient({emulator_url!r})")
+    cell = connected.start(f"download = client.download('phi-2')\n_ = {wait}")
+    connected.finish(cell, until=connected.bar_beyond(5))
+    outcome = connected.finish(cell)
+    assert outcome.status == "ok", outcome.error
+    assert outcome.text.strip() == ""
+    assert open_widgets(connected) == "0"
+
+
+def test_a_bar_comes_under_the_cell_that_waits_and_once(connected: Kernel, emulator_url: str) -> None:
+    connected.run(f"from pieces_nb import ModelClient\nclient = ModelClient({emulator_url!r})")
+    outcome = connected.run(
+        "downloads = client.download('phi-2'), client.download('gemma')\nfor one in downloads:\n    one.wait()"
+    )
+    assert [VIEW in content["data"] for content in outcome.of("display_data")].count(True) == 2
+    outcome = connected.run("mistral = client.download('mistral')\nmistral")
+    assert [VIEW in content["data"] for content in outcome.of("display_data")].count(True) == 1
+    cell = connected.start("mistral.wait()")
+    outcome = connected.finish(cell)
+    assert [VIEW in content["data"] for content in outcome.of("display_data")].count(True) == 1
+
+
+@pytest.mark.parametrize(
+    "cell", ["x = %pieces_model download mistral --no-wait", "%pieces_model download mistral --no-wait"]
+)
+def test_a_download_that_no_cell_waits_for_has_its_bar_once_assigned_or_not(connected: Kernel, cell: str) -> None:
+    outcome = connected.run(cell)
+    assert [VIEW in content["data"] for content in outcome.of("display_data")].count(True) == 1
+    assert outcome.of("execute_result") == []
+    connected.finish(connected.start("import time; time.sleep(1)"), until=connected.bar_beyond(0))
+
+
+def test_a_load_says_under_its_cell_for_how_long_it_has_been_loading(connected: Kernel) -> None:
+    code = """
+import time
+from pieces_nb.history import HISTORY
+with HISTORY.recording("load", "Phi-2"):
+    widgets = __import__("ipywidgets").widgets.widget._instances
+    while "… 1 s" not in str([getattr(one, "value", "") for one in widgets.values()]):
+        time.sleep(0.05)
+"""
+    outcome = connected.run(code)
+    assert outcome.status == "ok", outcome.error
+    assert connected.says("Loading Phi-2 … ")(outcome)
+    assert outcome.text.strip() == ""
+    assert any("Loading Phi-2" in update["data"]["text/plain"] for update in outcome.of("update_display_data"))
+    assert open_widgets(connected) == "0"
+
+
 def test_a_failed_call_is_a_failed_cell_of_one_line(connected: Kernel) -> None:
     error = connected.run("%pieces_model download gpt-4o-mini").error
     assert error["ename"] == "ModelStateError"
@@ -93,17 +150,20 @@ def test_no_wait_shows_a_live_bar_and_the_display_becomes_the_record(connected: 
     watched = connected.run("%pieces_model progress --watch")
     assert watched.status == "ok"
     last = watched.of("update_display_data")
-    assert any("COMPLETED" in update["data"]["text/plain"] for update in last)
+    assert any(": done" in update["data"]["text/plain"] for update in last)
 
 
-def test_a_download_outlives_the_kernel_and_is_found_again(connected: Kernel, emulator_url: str) -> None:
-    connected.run("%pieces_model download mistral --no-wait")
-    connected.restart()
-    connected.run(f"%load_ext pieces_nb\n%pieces_model connect {emulator_url}")
-    outcome = connected.run("%pieces_model progress")
-    assert "Mistral 7B (emulated)" in outcome.text
-    outcome = connected.run("%pieces_model progress --watch")
-    assert "COMPLETED" in outcome.text
+def test_a_download_outlives_the_kernel_and_is_found_again(kernel: Kernel, slow_emulator_url: str) -> None:
+    connect = f"%load_ext pieces_nb\n%pieces_model connect {slow_emulator_url}"
+    kernel.run(f"{connect}\n%pieces_model download phi-2 --no-wait")
+    kernel.restart()
+    kernel.run(connect)
+    assert "Phi-2 (emulated)" in kernel.run("%pieces_model progress").text
+    cell = kernel.start("%pieces_model progress --watch")
+    kernel.finish(cell, until=kernel.bar_beyond(0))
+    kernel.interrupt()
+    assert kernel.finish(cell).error["ename"] == "StoppedWaiting"
+    assert "available" in kernel.run("%pieces_model cancel phi-2").text
 
 
 def test_unload_ext_in_mid_download_leaves_no_thread(connected: Kernel) -> None:

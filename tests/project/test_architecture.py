@@ -26,17 +26,21 @@ ORDER = (
     *("model.models", "model.fields", "model.resolve", "model.rules", "model.engine"),
     *("wire.addresses", "machine", "wire.certificates", "wire.websocket", "wire.http"),
     *("wire.discovery", "wire.endpoints", "wire.connection"),
-    "until_exit",
+    *("until_exit", "doctor"),
     *("download.evidence", "download.state", "download.throttle"),
     *("download.subscribers", "download.interrupts", "download.follower", "download.download"),
-    *("operations", "views.frames", "registry", "workflows", "client"),
-    *("views.notebook", "views.panel"),
-    *("verbs.tokens", "verbs.grammar", "verbs.completion", "verbs.actions"),
+    *("operations", "registry", "workflows", "rows"),
+    *("views.card", "views.text_table", "views.table_text", "views.frames", "client"),
+    *("views.words", "views.outputs", "views.bars_html", "views.terminal.bars", "views.notebook", "views.cells"),
+    "views.panel",
+    *("verbs.tokens", "verbs.reading", "verbs.front", "verbs.declaration", "verbs.grammar", "verbs.session"),
+    *("verbs.actions", "verbs.completion"),
     *("views.magic", "trace", "demo", "views.terminal", "__main__"),
 )
 # The only ways up, each inside one function: (module, function, what it imports).
 UPWARDS = {
     ("download.download", "_display", "views.notebook"),
+    ("model.models", "Model._repr_html_", "views.card"),
     ("client", "ModelClient.panel", "views.panel"),
     ("client", "_shared_emulator", "emulator"),
 }
@@ -47,10 +51,11 @@ FOREIGN = {
     "urllib3": {"wire.http"},
     "websocket": {"wire.websocket"},
     "socket": {"wire.http", "wire.websocket", "wire.discovery", "emulator"},
-    "ipywidgets": {"views.notebook", "views.panel"},
-    "tqdm": {"views.notebook"},
+    "ipywidgets": {"views.notebook", "views.cells", "views.panel"},
+    "tqdm": {"views.terminal.bars"},
     "tornado": {"emulator"},
-    "pandas": {"views.frames", "views.terminal"},
+    "pandas": {"views.frames"},
+    "wcwidth": {"views.text_table"},
     "psutil": {"machine"},
 }
 PURE = (
@@ -64,8 +69,13 @@ PURE = (
     "download.evidence",
     "download.state",
     "download.throttle",
+    "rows",
+    "views.card",
     "views.frames",
+    "views.text_table",
+    "verbs.declaration",
     "verbs.grammar",
+    "verbs.reading",
     "verbs.tokens",
 )
 THE_WORLD = {

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import NoReturn
 
 import pytest
@@ -13,6 +15,7 @@ from pieces_nb.wire import endpoints
 from pieces_nb.wire.connection import Connection, address_from_environment
 from pieces_nb.wire.discovery import Found
 from pieces_nb.wire.http import Transport
+from tests.waiting import DEADLINE_S
 
 NOBODY = "http://127.0.0.1:9"
 PHI = {"id": "m-1", "name": "Phi-2"}
@@ -34,13 +37,13 @@ def never() -> NoReturn:
     raise AssertionError("nobody should look for a server")
 
 
-def finds(*urls: str | None) -> Callable[[], Found | None]:
-    """A `find` that gives these, one a call, the last for ever."""
+def finds(*urls: str | None, server_id: str = "") -> Callable[[], Found | None]:
+    """A `find` that gives these, one a call, the last for ever; all with the same id."""
     rest = list(urls)
 
     def find() -> Found | None:
         url = rest.pop(0) if len(rest) > 1 else rest[0]
-        return Found(url, "12.0.0") if url else None
+        return Found(url, "12.0.0", server_id=server_id) if url else None
 
     return find
 
@@ -62,6 +65,54 @@ def test_a_given_address_is_used_and_nothing_is_looked_for(server: Emulator) -> 
     assert not connection.connected
 
 
+def test_a_connection_that_is_closed_says_so_in_one_line(server: Emulator) -> None:
+    connection = Connection(server.url, find=never)
+    connection.call(endpoints.models)
+    connection.close()
+    connection.close()
+    asks: list[Callable[[], object]] = [
+        connection.connect,
+        lambda: connection.call(endpoints.models),
+        lambda: connection.transport,
+        lambda: connection.found,
+    ]
+    for ask in asks:
+        with pytest.raises(PiecesUnreachable, match=r"^This client is closed; `ModelClient\(\)` makes a new one\.$"):
+            ask()
+    assert connection.relocate("m-1") is None
+
+
+def test_close_during_use_is_an_answer_or_one_clear_line(server: Emulator) -> None:
+    ended: list[str] = []
+
+    def ask(connection: Connection) -> None:
+        try:
+            while True:
+                connection.call(endpoints.models)
+        except PiecesUnreachable as exc:
+            ended.append(str(exc))
+
+    for _ in range(10):
+        connection = Connection(server.url, find=never)
+        threads = [threading.Thread(target=ask, args=(connection,), daemon=True) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        assert connection.found.url == server.url
+        connection.close()
+        for thread in threads:
+            thread.join(DEADLINE_S)
+    assert len(ended) == 40
+    assert {words.partition(";")[0] for words in ended} == {"This client is closed"}
+
+
+def test_threads_that_connect_at_once_share_one_transport(server: Emulator) -> None:
+    connection = Connection(find=finds(server.url))
+    with ThreadPoolExecutor(8) as pool:
+        transports = set(pool.map(lambda _: connection.transport, range(8)))
+    assert transports == {connection.transport}
+    connection.close()
+
+
 def test_without_an_address_what_is_found_is_used(server: Emulator) -> None:
     connection = Connection(find=finds(server.url))
     assert connection.call(endpoints.models)[0].name == "Phi-2"
@@ -70,12 +121,14 @@ def test_without_an_address_what_is_found_is_used(server: Emulator) -> None:
 
 
 def test_nothing_found_says_where_it_looked_and_what_to_do() -> None:
-    with pytest.raises(PiecesUnreachable, match=r"39300–39333.*connect emulator"):
+    with pytest.raises(PiecesUnreachable, match=r"39300–39333.*ModelClient\.emulator\(\)"):
         Connection(find=finds(None)).connect()
 
 
 def test_a_given_address_that_is_dead_is_an_error_and_says_what_to_do() -> None:
-    with pytest.raises(PiecesUnreachable, match=r"Nothing answers at 127\.0\.0\.1:9.*connect emulator") as caught:
+    with pytest.raises(
+        PiecesUnreachable, match=r"Nothing answers at 127\.0\.0\.1:9.*ModelClient\.emulator\(\)"
+    ) as caught:
         Connection(NOBODY, find=never).connect()
     assert caught.value.url == NOBODY
 
@@ -91,7 +144,7 @@ def test_what_is_no_address_is_refused_at_once() -> None:
 
 
 def test_a_server_that_has_moved_is_found_and_asked_there(server: Emulator) -> None:
-    connection = Connection(find=finds(NOBODY, server.url))
+    connection = Connection(find=finds(NOBODY, server.url, server_id="4711"))
     assert [model.name for model in connection.call(endpoints.models)] == ["Phi-2"]
     assert connection.found.url == server.url
     connection.close()
@@ -136,23 +189,11 @@ def test_an_error_of_the_server_is_no_reason_to_look_elsewhere() -> None:
     assert len(searches) == 1
 
 
-def test_a_timeout_changed_later_holds_for_the_line_that_is_open(server: Emulator) -> None:
+def test_a_timeout_changed_later_holds_for_the_connection_that_is_open(server: Emulator) -> None:
     connection = Connection(server.url, timeout_s=10.0)
     transport = connection.transport
     connection.timeout_s = 3.0
     assert (connection.timeout_s, transport.timeout_s) == (3.0, 3.0)
-    connection.close()
-
-
-def test_a_download_whose_server_has_gone_follows_the_model_not_the_machine(
-    server: Emulator, other_server: Emulator
-) -> None:
-    connection = Connection(find=finds(other_server.url, server.url))
-    assert connection.relocate("m-1") is None
-    moved = connection.relocate("m-1")
-    assert moved is not None
-    assert (moved[0].url, moved[1].name) == (server.url, "Phi-2")
-    assert connection.found.url == server.url
     connection.close()
 
 

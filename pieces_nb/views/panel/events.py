@@ -1,4 +1,4 @@
-"""What can happen to a panel: what a person does in it, and what its calls and downloads come back with."""
+"""What can happen to a panel: what a person does in it, and what its calls, downloads and cells come back with."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from pieces_nb.download.download import Download
+from pieces_nb.history import Entry, Operation
+from pieces_nb.machine import Machine
 from pieces_nb.model.models import Model
-from pieces_nb.views.panel.state import Action, Call, Shows
+from pieces_nb.views.panel.state import Action, Call, Server
+
+# What a person does ---------------------------------------------------------------------------------------------------
 
 
 class Typed(NamedTuple):
@@ -16,25 +20,41 @@ class Typed(NamedTuple):
     pattern: str
 
 
-class Narrowed(NamedTuple):
-    """The filter by state changed."""
+class Toggled(NamedTuple):
+    """A state toggle was clicked."""
 
-    shows: Shows
+    flag: str
 
 
-class Chose(NamedTuple):
-    """A model was chosen, or none."""
+class Turned(NamedTuple):
+    """The page was turned, by so many."""
+
+    by: int
+
+
+class Refreshed(NamedTuple):
+    """Refresh was clicked."""
+
+
+class MainClicked(NamedTuple):
+    """The main button of a model's row was clicked."""
+
+    model_id: str
+
+
+class MoreClicked(NamedTuple):
+    """The button of a row that opens or closes the model's card was clicked."""
 
     model_id: str
 
 
 class Clicked(NamedTuple):
-    """A button was clicked; it acts on the chosen model."""
+    """A button of the open card was clicked."""
 
     action: Action
 
 
-class Confirmed(NamedTuple):
+class Answered(NamedTuple):
     """The question was answered."""
 
     yes: bool
@@ -48,14 +68,8 @@ class Applied(NamedTuple):
     """The form's changes are wanted."""
 
 
-class FormClosed(NamedTuple):
-    """The form is not wanted any more."""
-
-
-class RowCanceled(NamedTuple):
-    """The Cancel of a progress row was clicked."""
-
-    model_id: str
+class Reverted(NamedTuple):
+    """The form's changes are not wanted any more."""
 
 
 class Viewed(NamedTuple):
@@ -64,13 +78,21 @@ class Viewed(NamedTuple):
     times: int
 
 
+Gesture = (
+    Typed | Toggled | Turned | Refreshed | MainClicked | MoreClicked | Clicked | Answered | Edited | Applied | Reverted
+)
+
+# What comes back ------------------------------------------------------------------------------------------------------
+
+
 class Listed(NamedTuple):
     """A question for all models came back: with them, or with why not."""
 
     asked_at: float
-    models: Sequence[Model]
-    server: str
-    free_memory_bytes: int | None
+    asked: str  # the same as a time of day
+    models: Sequence[Model] = ()
+    server: Server | None = None
+    machine: Machine = Machine()
     error: str = ""
 
 
@@ -90,25 +112,17 @@ class CallEnded(NamedTuple):
     is_error: bool = False
 
 
-class DownloadEnded(NamedTuple):
-    """A download that is followed has ended."""
+class DownloadMoved(NamedTuple):
+    """A download that is followed has moved, or ended."""
 
     download: Download
 
 
-Event = (
-    Typed
-    | Narrowed
-    | Chose
-    | Clicked
-    | Confirmed
-    | Edited
-    | Applied
-    | FormClosed
-    | RowCanceled
-    | Viewed
-    | Listed
-    | Found
-    | CallEnded
-    | DownloadEnded
-)
+class Operated(NamedTuple):
+    """An operation of this kernel that is not ours began, or ended with an entry."""
+
+    operation: Operation
+    entry: Entry | None
+
+
+Event = Gesture | Viewed | Listed | Found | CallEnded | DownloadMoved | Operated

@@ -1,8 +1,8 @@
 """`Panel`: follows the server's models and downloads, does what is clicked, has the view show it.
 
-Everything that happens — a click, an answer, the end of a download — is an event in one inbox. The panel's thread takes
-them in turn, makes a new state of each and has it shown; it is the only one that writes widgets after the start, and it
-never calls the server itself: `Calls` does, and its outcomes are events again.
+Everything that happens — a click, an answer, a download that moves, an operation of a cell — is an event in one inbox.
+The panel's thread takes them in turn, makes a new state of each and has it shown; it is the only one that writes
+widgets after the start, and it never calls the server itself: `Calls` does, and its outcomes are events again.
 """
 
 from __future__ import annotations
@@ -14,21 +14,25 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from pieces_nb.download.download import Download
-from pieces_nb.errors import ModelNotFound, ModelStateError, PiecesError
-from pieces_nb.machine import machine_of
+from pieces_nb.errors import ModelNotFound, PiecesError
+from pieces_nb.history import Entry, Operation
 from pieces_nb.model import resolve
 from pieces_nb.model.models import Model
-from pieces_nb.text import clock, format_duration, printable
-from pieces_nb.views.notebook import Row, in_notebook, record
-from pieces_nb.views.panel import events, html
+from pieces_nb.text import Front, Step
+from pieces_nb.views.outputs import VIEW, LiveOutput, Standing, in_notebook
+from pieces_nb.views.panel import events
 from pieces_nb.views.panel import state as ps
+from pieces_nb.views.panel.asking import Asking, now_words
 from pieces_nb.views.panel.calls import Calls
+from pieces_nb.views.panel.doing import Doing, outcome_words
+from pieces_nb.views.panel.following import Following
 from pieces_nb.views.panel.state import Action, Call, PanelState
+from pieces_nb.views.words import record
 
 if TYPE_CHECKING:
     from pieces_nb.client import ModelClient
@@ -37,25 +41,30 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FIRST_ANSWER_S = 2.5  # how long opening waits for the first answer; a server may take longer
-POLL_S = 3.0  # between two questions for all models while the panel is in use or something goes on
+POLL_S = 3.0  # between two questions for all models while something goes on
+POLL_SHOWN_S = 5.0  # while the panel is in use
 POLL_IDLE_S = 20.0
 POLL_HIDDEN_S = 30.0
-IN_USE_S = 120.0  # so long after the last click, or change, it counts as in use
+IN_USE_S = 60.0  # so long after the last click, or change, it counts as in use
+MOVES_S = 0.2  # between two pictures of what only moves
+DOUBLE_S = 0.25  # a click so soon after another one on the same button is that one's double
 _LOOK_S = 0.5  # how often it looks for downloads that cells of this kernel began
-_TICK_S = 1.0  # how often it says for how long a call has been under way
 _SOON_S = 0.05  # until a list is asked for again that could not be while one was under way
-_WIDGET = "application/vnd.jupyter.widget-view+json"
+_KEEP_S = 60.0  # how old the words may be that a saved page has in place of the panel
+_LIVE_AGAIN = (Step("panel", "client.panel()"), " shows it live.")
 
 
 def poll_interval_s(state: PanelState, *, quiet_s: float, hidden: bool) -> float:
     """Return how long to wait between two questions for all models, `quiet_s` after the last click or change."""
     if hidden:
         return POLL_HIDDEN_S
-    return POLL_S if state.is_lively or quiet_s < IN_USE_S else POLL_IDLE_S
+    if state.is_lively:
+        return POLL_S
+    return POLL_SHOWN_S if quiet_s < IN_USE_S else POLL_IDLE_S
 
 
 class Panel:
-    """A control panel for the models of one client: choose, download, watch, cancel, load, unload, update, delete.
+    """A panel for the models of one client: filter, download, watch, cancel, load, unload, update, delete.
 
     Made by `ModelClient.panel`; the last expression of a cell shows it. It follows what other programs do, too.
     `close()` ends it; downloads go on. Without widgets it shows as a few lines of text.
@@ -71,20 +80,24 @@ class Panel:
         self._state = PanelState()
         self._inbox: queue.SimpleQueue[events.Event | None] = queue.SimpleQueue()
         self._calls: Calls[events.Event] = Calls(self._inbox.put)
-        self._wanted = model  # what to choose once the models are known
+        self._asking = Asking(client, clock_s)
+        self._doing = Doing(client, clock_s)
+        self._following = Following(clock_s, lambda download: self._inbox.put(events.DownloadMoved(download)))
+        self._wanted = model  # whose card to open once the models are known
         self._view: View | None = None
-        self._handles: list[tuple[Any, dict[str, Any]]] = []
+        self._outputs: list[LiveOutput] = []
         self._closing = threading.Event()
         self._lock = threading.Lock()  # guards starting and closing, each done once
         self._thread: threading.Thread | None = None
+        self._stop_watching: Callable[[], None] = lambda: None
         now = clock_s()
-        self._polled_at = now
+        self._polled_at = self._changed_at = self._active_at = self._looked_at = self._moved_at = now
+        # `_changed_at`: when a call last changed something; older answers are out of date.
         self._wants_list = False  # a list is wanted as soon as the question under way has come back
         self._shown: PanelState | None = None
-        self._stops: dict[str, Callable[[], None]] = {}  # end the subscriptions to downloads, by model id
-        self._changed_at = now  # when a call last changed something; older answers are out of date
-        self._active_at = now
-        self._looked_at = now
+        self._has_moved = False
+        self._verbs: dict[str, Action | None] = {}  # what the buttons of the page say
+        self._clicks: dict[str, float] = {}  # when they were clicked last
         self._was_viewed = False
         self._hidden = False
         self._take_first_answer()
@@ -96,20 +109,19 @@ class Panel:
             first = self._inbox.get(timeout=_FIRST_ANSWER_S)
             if isinstance(first, events.Listed):
                 self._take_in_list(first)
-                self._choose_wanted()
+                self._open_wanted()
 
-    def _choose_wanted(self) -> None:
-        """Choose the model that was asked for; raises `ModelNotFound`, `AmbiguousModel`."""
+    def _open_wanted(self) -> None:
+        """Open the card that was asked for; raises `ModelNotFound`, `AmbiguousModel`."""
         wanted = self._wanted
         if wanted is None or not self._state.connected:
             return
         self._wanted = None
-        if isinstance(wanted, Model):
-            if self._state.model(wanted.id) is None:
-                raise ModelNotFound(f"The server has no model {wanted.id!r}.", model=wanted.id)
-            self._state = ps.chose(self._state, wanted.id)
-        else:
-            self._state = ps.chose(self._state, resolve.resolve(wanted, self._state.models).id)
+        if not isinstance(wanted, Model):
+            wanted = resolve.resolve(wanted, self._state.models)
+        elif self._state.model(wanted.id) is None:
+            raise ModelNotFound(f"The server has no model {wanted.id!r}.", model=wanted.id)
+        self._state = ps.sought(self._state, wanted)
 
     # What it shows ---------------------------------------------------------------------------------------------------
 
@@ -132,26 +144,25 @@ class Panel:
     def __repr__(self) -> str:
         return "\n".join(ps.summary(self._state))
 
+    def _standing(self) -> Standing:
+        server = self._state.server
+        return Standing(ps.summary(self._state, whole=True), server.url if server is not None else "", _LIVE_AGAIN)
+
     def _as_text(self) -> dict[str, Any]:
-        lines = ps.summary(self._state)
-        return {"text/plain": "\n".join(lines), "text/html": html.summary(lines)}
+        return self._standing().bundle(datetime.now().astimezone())
 
     def _repr_mimebundle_(self, **_wanted: object) -> dict[str, Any]:
         if self.closed:
             return self._as_text()
-        return {
-            **self._as_text(),
-            _WIDGET: {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id},
-        }
+        return {**self._as_text(), VIEW: {"version_major": 2, "version_minor": 0, "model_id": self.widget.model_id}}
 
     def _ipython_display_(self) -> None:
-        """Show it as an output that `close()` can take the widget from: a saved one would be a dead one."""
+        """Show it, with words that a saved page has in its place."""
         if self.closed or not in_notebook():
             raise NotImplementedError  # IPython's way to say: use the other representations
-        from IPython.display import display
-
-        handle = display(self._repr_mimebundle_(), raw=True, display_id=True)  # type: ignore[no-untyped-call]  # typed in part
-        self._handles.append((handle, self._as_text()))
+        output = LiveOutput(self.widget, self._standing)
+        output.display()
+        self._outputs.append(output)
 
     # Its life --------------------------------------------------------------------------------------------------------
 
@@ -163,9 +174,11 @@ class Panel:
             from pieces_nb.views.panel.view import View
 
             self._view = View(self._inbox.put)
+            self._stop_watching = self._client.history.watch(self._on_operation)
+            self._state = ps.operating(self._state, self._client.history.running())
             self._look_for_downloads()
             self._join_running()
-            self._show(self._clock_s())
+            self._show()
             self._thread = threading.Thread(target=self._run, name="pieces-nb-panel", daemon=True)
             self._thread.start()
 
@@ -175,17 +188,17 @@ class Panel:
             if self._closing.is_set():
                 return
             self._closing.set()
+        self._stop_watching()
         self._inbox.put(None)
         self._calls.close()
         thread = self._thread
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout=2.0)
-        for stop in self._stops.values():
-            stop()
+        self._following.close()
         if self._view is not None:
             self._view.close()
-        for handle, bundle in self._handles:
-            handle.update(bundle, raw=True)
+        for output in self._outputs:
+            output.become(self._as_text())
 
     def _run(self) -> None:
         while not self._closing.is_set():
@@ -196,12 +209,10 @@ class Panel:
                 self._closing.wait(1.0)  # what breaks again and again must not spin
 
     def _step(self) -> None:
-        assert self._view is not None
         with suppress(queue.Empty):
             event = self._inbox.get(timeout=self._pause_s())
             while event is not None:
                 self._take_safely(event)
-                self._shown = None
                 event = self._inbox.get_nowait()
         if self._closing.is_set():
             return
@@ -211,21 +222,34 @@ class Panel:
             self._look_for_downloads()
         if self._wants_list or now >= self._next_poll_at():
             self._poll()
-        if self._shown is not self._state or self._state.calls:
-            self._show(now)
+        if self._shown is not self._state:
+            self._show()
+        elif self._has_moved and now - self._moved_at >= MOVES_S:
+            self._show_progress()
 
-    def _show(self, now: float) -> None:
+    def _show(self) -> None:
         assert self._view is not None
+        self._show_progress(whole=True)
+        self._verbs = {model.id: ps.main_action(self._state, model) for model in ps.shown(self._state)}
+
+    def _show_progress(self, *, whole: bool = False) -> None:
+        """Show how far the downloads are, or with `whole` everything that has changed."""
+        assert self._view is not None
+        self._has_moved, self._moved_at = False, self._clock_s()
+        self._state = ps.progressing(self._state, self._following.progress())
         self._shown = self._state
-        self._view.show(self._state, now=now)
+        if whole:
+            self._view.show(self._state)
+        else:
+            self._view.show_progress(self._state)
 
     def _pause_s(self) -> float:
         now = self._clock_s()
         until = [self._next_poll_at() - now, _LOOK_S if self._is_in_use(now) else 2.0]
-        if self._state.calls:
-            until.append(_TICK_S)
         if self._wants_list:
             until.append(_SOON_S)
+        if self._has_moved:
+            until.append(self._moved_at + MOVES_S - now)
         return max(0.01, min(until))
 
     def _is_in_use(self, now: float) -> bool:
@@ -249,148 +273,110 @@ class Panel:
         match event:
             case events.Listed():
                 self._take_in_list(event)
-                self._choose_late()
-                return
+                self._open_late()
             case events.Found(downloads):
                 self._follow(downloads)
-                return
-            case events.DownloadEnded(download):
-                self._take_end(download)
-                return
+            case events.DownloadMoved(download):
+                self._take_move(download)
             case events.CallEnded():
                 self._take_outcome(event)
-                return
+            case events.Operated(operation, entry):
+                self._take_operation(operation, entry)
             case events.Viewed(times):
                 self._hidden = times <= 0 and self._was_viewed
                 self._was_viewed = self._was_viewed or times > 0
+                self._active_at = self._clock_s()
             case _:
+                self._active_at = self._clock_s()
                 self._take_gesture(event)
-        self._active_at = self._clock_s()
 
-    def _take_gesture(
-        self,
-        event: events.Typed
-        | events.Narrowed
-        | events.Chose
-        | events.Clicked
-        | events.Confirmed
-        | events.Edited
-        | events.Applied
-        | events.FormClosed
-        | events.RowCanceled,
-    ) -> None:
+    def _take_gesture(self, event: events.Gesture) -> None:
         """Take what a person did."""
         match event:
             case events.Typed(pattern):
-                self._state = ps.filtered(self._state, pattern=pattern)
-            case events.Narrowed(shows):
-                self._state = ps.filtered(self._state, shows=shows)
-            case events.Chose(model_id):
-                self._state = ps.chose(self._state, model_id)
+                self._state = ps.filtered(self._state, pattern)
+            case events.Toggled(flag):
+                self._state = ps.toggled(self._state, flag)
+            case events.Turned(by):
+                self._state = ps.turned(self._state, by)
+            case events.Refreshed():
+                self._poll()
+            case events.MainClicked(model_id):
+                self._click_main(model_id)
+            case events.MoreClicked(model_id):
+                self._state = replace(ps.opened(self._state, model_id), drafts=self._drafts())
             case events.Clicked(action):
-                self._click(action)
-            case events.Confirmed(yes):
-                question, self._state = self._state.question, replace(self._state, question=None)
-                if yes and question is not None:
-                    self._begin(question.action, question.model_id, force=True)
+                self._click(action, self._state.card_id)
+            case events.Answered(yes):
+                self._answer(yes)
             case events.Edited():
-                pass  # the form shows what it means whenever the state is shown
+                self._state = replace(self._state, drafts=self._drafts())
             case events.Applied():
                 self._apply()
-            case events.FormClosed():
-                self._state = replace(self._state, editing_id="")
-            case events.RowCanceled(model_id):
-                self._cancel_row(model_id)
+            case events.Reverted():
+                self._forget_draft(self._state.card_id)
             case _:
                 assert_never(event)
 
-    def _click(self, action: Action) -> None:
-        if action is Action.REFRESH:
-            self._poll()
+    def _drafts(self) -> frozenset[str]:
+        return self._view.keep_draft() if self._view is not None else frozenset()
+
+    def _forget_draft(self, model_id: str) -> None:
+        if self._view is not None:
+            self._state = replace(self._state, drafts=self._view.drop_draft(model_id))
+
+    def _click_main(self, model_id: str) -> None:
+        model = self._state.model(model_id)
+        action = ps.main_action(self._state, model) if model is not None else None
+        now = self._clock_s()
+        is_double = now - self._clicks.get(model_id, float("-inf")) < DOUBLE_S
+        self._clicks[model_id] = now
+        # A double click means one thing; nor does one that crossed a change mean what its button says now.
+        if action is not None and not is_double and self._verbs.get(model_id) is action:
+            self._click(action, model_id)
+
+    def _click(self, action: Action, model_id: str) -> None:
+        model = self._state.model(model_id)
+        if model is None or self._state.call_on(model_id) is not None:
             return
-        model = self._state.chosen
-        if model is None or ps.why_not(self._state, action):
-            return  # a second click, or one that crossed a change: the button is disabled by now
+        reason = ps.why_not(self._state, action, model_id)
         question = ps.question_for(self._state, action, model)
-        if question is not None:
-            self._state = replace(self._state, question=question)
-        elif action is Action.UPDATE:
-            self._state = replace(self._state, editing_id="" if self._state.editing_id else model.id)
-        else:
-            self._begin(action, model.id)
-
-    def _cancel_row(self, model_id: str) -> None:
-        reason = ps.why_not(self._state, Action.CANCEL, model_id)
         if reason:
-            self._allow_cancel(model_id, reason)
+            self._say(f"{ps.title(model)}: not now, {reason}.", is_error=True)
+        elif action is Action.UPDATE:
+            self._state = replace(self._state, editing=not self._state.editing, drafts=self._drafts())
+        elif question is not None:
+            self._state = replace(self._state, question=question)
         else:
-            self._begin(Action.CANCEL, model_id)
+            self._begin(action, model)
 
-    def _allow_cancel(self, model_id: str, why: str) -> None:
-        row = self._view.rows.get(model_id) if self._view is not None else None
-        if row is not None:
-            row.allow_cancel(f"Cancel failed: {why}")
+    def _answer(self, yes: bool) -> None:
+        question, self._state = self._state.question, replace(self._state, question=None)
+        model = self._state.model(question.model_id) if question is not None else None
+        if question is None or model is None:
+            return
+        if yes:
+            self._begin(question.action, model, force=True)
+        # The button that was clicked goes with the question.
+        if self._view is not None:
+            self._view.focus_row(model.id)
 
     def _apply(self) -> None:
-        model = self._state.model(self._state.editing_id)
-        reading = self._view.form_reading() if self._view is not None else None
-        if model is None or reading is None or reading.errors or not reading.changes:
+        model = self._state.model(self._state.card_id)
+        reading = self._view.form_reading(wanted=True) if self._view is not None else None
+        if model is None or reading is None:
             return
-        if not ps.why_not(self._state, Action.UPDATE, model.id):
-            self._begin(Action.UPDATE, model.id, changes=reading.values)
+        self._state = replace(self._state)  # shown anew: the form says what keeps it
+        if reading.changes and not reading.errors and not ps.why_not(self._state, Action.UPDATE, model.id):
+            self._begin(Action.UPDATE, model, changes=reading.values)
 
     # Calls -----------------------------------------------------------------------------------------------------------
 
-    def _begin(self, action: Action, model_id: str, *, force: bool = False, changes: Any = None) -> None:
-        model = self._state.model(model_id)
-        if model is None:
-            return
-        call = Call(action, model_id, ps.title(model), self._clock_s())
-        if self._calls.start(f"call-{model_id}", lambda: self._call(call, model, force=force, changes=changes)):
+    def _begin(self, action: Action, model: Model, *, force: bool = False, changes: Any = None) -> None:
+        call = Call(action, model.id, ps.title(model), self._clock_s(), now_words())
+        perform = partial(self._doing.perform, call, model, force=force, changes=changes)
+        if self._calls.start(f"call-{model.id}", perform):
             self._state = ps.began(self._state, call)
-
-    def _call(self, call: Call, model: Model, *, force: bool, changes: Any) -> events.CallEnded:
-        """Make a button's call; runs apart."""
-        try:
-            return self._perform(call, model, force=force, changes=changes)
-        except PiecesError as exc:
-            return events.CallEnded(call, f"{call.action} failed. {exc}", is_error=True)
-        except Exception as exc:  # the top of a thread: the panel shows what is stored here
-            log.exception("a call of the panel broke")
-            words = f"{call.title}: {call.action} failed, pieces_nb itself did: {exc!r}"
-            return events.CallEnded(call, words, is_error=True)
-
-    def _perform(self, call: Call, model: Model, *, force: bool, changes: Any) -> events.CallEnded:
-        client, name = self._client, call.title
-
-        def took() -> str:
-            return format_duration(self._clock_s() - call.since)
-
-        match call.action:
-            case Action.DOWNLOAD:
-                download = client.download(model)
-                words = f"{name}: the download has begun" if not download.done else record(download)
-                return events.CallEnded(call, words, download.model, download)
-            case Action.CANCEL:
-                canceled = client.cancel(model)
-                # Where there is a row, the download's own end has the words.
-                shown = model.id in self._state.followed
-                return events.CallEnded(call, "" if shown else f"{name}: canceled", canceled)
-            case Action.LOAD:
-                return events.CallEnded(call, f"{name}: loaded in {took()}", client.load(model, force=force))
-            case Action.UNLOAD:
-                return events.CallEnded(call, f"{name}: unloaded", client.unload(model))
-            case Action.UPDATE:
-                after = client.update(model, changes)
-                written = ", ".join(_change(model, after, field) for field in changes)
-                return events.CallEnded(call, f"{name}: updated, read back: {written}", after)
-            case Action.DELETE_CACHE:
-                return events.CallEnded(call, f"{name}: the downloaded files are deleted", client.delete_cache(model))
-            case Action.DELETE:
-                client.delete(model)
-                return events.CallEnded(call, f"{name}: deleted for good")
-            case _:
-                raise ModelStateError(f"{call.action} is nothing that is done to one model.")
 
     def _take_outcome(self, event: events.CallEnded) -> None:
         call = event.call
@@ -400,63 +386,71 @@ class Panel:
             self._follow([event.download])
         if event.model is not None:
             self._state = ps.replaced(self._state, event.model)
-        if event.is_error:
-            self._allow_cancel(call.model_id, event.words)
-        elif call.action is Action.DELETE:
+        if not event.is_error and call.action is Action.DELETE:
             self._state = ps.removed(self._state, call.model_id)
-        elif call.action is Action.UPDATE:
-            self._state = replace(self._state, editing_id="")
+        elif not event.is_error and call.action is Action.UPDATE:
+            self._forget_draft(call.model_id)
+            self._state = replace(self._state, editing=False)
+            self._focus(call.model_id)
         if event.words:
             self._say(event.words, is_error=event.is_error)
         self._poll()
 
+    def _focus(self, model_id: str) -> None:
+        if self._view is not None:
+            self._view.focus_row(model_id)
+
     def _say(self, words: str, *, is_error: bool = False) -> None:
-        self._state = ps.said(self._state, words, at=clock(datetime.now(UTC)), is_error=is_error)
+        self._state = ps.said(self._state, words, at=now_words(), is_error=is_error)
+
+    # What cells do ---------------------------------------------------------------------------------------------------
+
+    def _on_operation(self, operation: Operation, entry: Entry | None) -> None:
+        """Called in the thread that acts."""
+        if not self._doing.is_ours(operation):
+            self._inbox.put(events.Operated(operation, entry))
+
+    def _take_operation(self, operation: Operation, entry: Entry | None) -> None:
+        others = [found for found in self._state.operations if found.number != operation.number]
+        model = self._state.model(operation.model_id)
+        if entry is None:
+            self._state = ps.operating(self._state, [*others, operation])
+            return
+        self._state = ps.operating(self._state, others)
+        self._changed_at = self._active_at = self._clock_s()
+        words = outcome_words(operation, entry) if model is not None else ""
+        if words:
+            self._say(words, is_error=bool(entry.error))
+        self._poll()
 
     # Following -------------------------------------------------------------------------------------------------------
 
     def _poll(self) -> None:
         """Ask for all models, apart."""
-        self._wants_list = not self._calls.start("list", self._ask)
+        ask = partial(self._asking.ask, anew=bool(self._state.trouble))
+        self._wants_list = not self._calls.start("list", ask)
         if not self._wants_list:
             self._polled_at = self._clock_s()
 
-    def _ask(self) -> events.Listed:
-        asked_at = self._clock_s()
-        client = self._client
-        try:
-            if self._state.trouble:
-                client.connect()  # it may be another one than before
-            models = client.models()
-            free = machine_of(client.url).free_memory_bytes
-            return events.Listed(asked_at, models, client.server, free)
-        except PiecesError as exc:
-            return events.Listed(asked_at, (), "", None, error=str(exc) or type(exc).__name__)
-        except Exception as exc:  # the top of a thread: the panel shows what is stored here
-            log.exception("the panel's question broke")
-            return events.Listed(asked_at, (), "", None, error=f"pieces_nb itself failed: {exc!r}")
-
     def _take_in_list(self, event: events.Listed) -> None:
-        at = clock(datetime.now(UTC))
-        if event.error:
-            self._state = ps.unanswered(self._state, event.error, at=at)
+        if event.error or event.server is None:
+            self._state = ps.unanswered(self._state, event.error, at=now_words())
             return
         if event.asked_at < self._changed_at:
             self._poll()  # something was changed meanwhile: this answer may be of before that
             return
-        before = self._state.models
-        self._state = ps.read(
-            self._state, event.models, server=event.server, free_memory_bytes=event.free_memory_bytes, at=at
-        )
-        if self._state.models != before:
+        before = self._state
+        self._state = ps.read(before, event.models, server=event.server, machine=event.machine, at=event.asked)
+        if self._state.models != before.models:
             self._active_at = self._clock_s()
         self._join_running()
 
-    def _choose_late(self) -> None:
+    def _open_late(self) -> None:
         """The first answer came late, or only now: there is no caller any more who could be told."""
         try:
-            self._choose_wanted()
+            self._open_wanted()
         except PiecesError as exc:
+            exc.front = Front.NOTEBOOK
             self._say(str(exc), is_error=True)
 
     def _join_running(self) -> None:
@@ -464,63 +458,29 @@ class Panel:
         if self._view is None:
             return
         for model in self._state.models:
-            if model.downloading and model.id not in self._view.rows:
-                self._calls.start(f"join-{model.id}", partial(self._join, model))
-
-    def _join(self, model: Model) -> events.Found | None:
-        with suppress(PiecesError):  # it has ended meanwhile, or nobody answers: the next list says
-            return events.Found(self._client.progress(model))
-        return None
+            if model.downloading and model.id not in self._state.progress:
+                self._calls.start(f"join-{model.id}", partial(self._asking.join, model))
 
     def _look_for_downloads(self) -> None:
         """Take up what cells of this kernel have begun."""
         self._follow(self._client.downloads)
 
     def _follow(self, downloads: Sequence[Download]) -> None:
-        assert self._view is not None
         for download in downloads:
-            model_id = download.model.id
-            row = self._view.rows.get(model_id)
-            if download.closed or (row is not None and row.download is download):
-                continue
-            self._let_go(model_id)
-            row = Row(download, button=True, on_cancel=self._row_canceler(model_id))
-            self._view.add_row(model_id, row)
-            self._state = replace(self._state, followed=frozenset(self._view.rows))
-            self._stops[model_id] = download.subscribe(self._on_download)
+            self._following.follow(download)
+        if downloads:
+            self._state = ps.progressing(self._state, self._following.progress())
 
-    def _let_go(self, model_id: str) -> None:
-        assert self._view is not None
-        self._view.drop_row(model_id)
-        stop = self._stops.pop(model_id, None)
-        if stop is not None:
-            stop()
-
-    def _row_canceler(self, model_id: str) -> Callable[[], None]:
-        return lambda: self._inbox.put(events.RowCanceled(model_id))
-
-    def _on_download(self, download: Download) -> None:
-        """Called in the download's thread, after its row has shown the same."""
-        if download.done or download.closed:
-            self._inbox.put(events.DownloadEnded(download))
-
-    def _take_end(self, download: Download) -> None:
-        assert self._view is not None
-        model_id = download.model.id
-        row = self._view.rows.get(model_id)
-        if row is not None and row.download is download:
-            self._let_go(model_id)
-        self._state = replace(self._state, followed=frozenset(self._view.rows))
+    def _take_move(self, download: Download) -> None:
+        if not self._following.has(download):
+            return
+        if not (download.done or download.closed):
+            self._has_moved = True
+            return
+        self._following.let_go(download)
         self._changed_at = self._active_at = self._clock_s()
+        self._state = ps.progressing(self._state, self._following.progress())
         self._state = ps.replaced(self._state, download.model)
         if download.done:
             self._say(record(download), is_error=download.error is not None and download.status != "CANCELED")
         self._poll()
-
-
-def _change(before: Model, after: Model, field: str) -> str:
-    from pieces_nb.model.fields import value_at
-    from pieces_nb.views.panel.form import as_text
-
-    old, new = (printable(as_text(value_at(model.raw, field)), limit=60) for model in (before, after))
-    return f"{field} {old or '(nothing)'} → {new or '(nothing)'}"

@@ -5,63 +5,83 @@ Pure: no widgets, threads, clock or calls; steps return a new state.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import NamedTuple
 
+from pieces_nb.history import Operation
+from pieces_nb.machine import Machine
 from pieces_nb.model import rules
 from pieces_nb.model.models import Model, ModelState
-from pieces_nb.text import format_bytes, format_duration, printable
+from pieces_nb.text import format_bytes, printable
 
-MOST_OPTIONS = 100
-_MOST_MESSAGES = 4
+PAGE = 10  # models on one page
+_MOST_MESSAGES = 8
 _NAME_LIMIT = 60
-
-
-class Shows(StrEnum):
-    """The filter by state. A loaded model is downloaded too."""
-
-    ALL = "all"
-    LOCAL = "local"
-    DOWNLOADED = "downloaded"
-    DOWNLOADING = "downloading"
-    LOADED = "loaded"
-    CUSTOM = "custom"
-    CLOUD = "cloud"
+_NO_MACHINE = Machine()
 
 
 class Action(StrEnum):
-    """What the buttons do, in their words."""
+    """What can be done to one model: the verbs of `rules`."""
 
-    DOWNLOAD = "Download"
-    CANCEL = "Cancel"
-    LOAD = "Load"
-    UNLOAD = "Unload"
-    UPDATE = "Update"
-    REFRESH = "Refresh"
-    DELETE_CACHE = "Delete cache"
-    DELETE = "Delete"
+    DOWNLOAD = "download"
+    CANCEL = "cancel"
+    LOAD = "load"
+    UNLOAD = "unload"
+    UPDATE = "update"
+    DELETE_CACHE = "delete-cache"
+    DELETE = "delete"
 
+
+# The first that can be done is a row's main button.
+_NEXT = (Action.CANCEL, Action.UNLOAD, Action.LOAD, Action.DOWNLOAD)
 
 _UNDER_WAY = {
-    Action.DOWNLOAD: "Starting the download of",
-    Action.CANCEL: "Canceling the download of",
-    Action.LOAD: "Loading",
-    Action.UNLOAD: "Unloading",
-    Action.UPDATE: "Updating",
-    Action.DELETE_CACHE: "Deleting the files of",
-    Action.DELETE: "Deleting",
+    Action.DOWNLOAD: "starting",
+    Action.CANCEL: "canceling",
+    Action.LOAD: "loading",
+    Action.UNLOAD: "unloading",
+    Action.UPDATE: "updating",
+    Action.DELETE_CACHE: "deleting files",
+    Action.DELETE: "deleting",
 }
 
 
+class Server(NamedTuple):
+    """Who answers: a kind, a version, an address."""
+
+    kind: str
+    version: str
+    url: str
+
+    @property
+    def words(self) -> str:
+        return f"{self.name} at {self.url}"
+
+    @property
+    def name(self) -> str:
+        return printable(f"{self.kind} {self.version}", limit=60)
+
+
 class Call(NamedTuple):
-    """A call under way for a model. One at a time for each model: a second click does nothing."""
+    """A call of ours under way for a model. One at a time for each model: a second click does nothing."""
 
     action: Action
     model_id: str
     title: str
     since: float  # of the caller's monotonic clock
+    at: str = ""  # the same as a time of day
+
+
+class Progress(NamedTuple):
+    """How far a download is, ready to be shown."""
+
+    percentage: float | None
+    words: str
+    trouble: str = ""  # `stalled`, `no answer` or '': what the row is called instead of downloading
+    trail: str = ""  # the speed of the last minute, as SVG
 
 
 class Question(NamedTuple):
@@ -83,69 +103,103 @@ class Message(NamedTuple):
 
 @dataclass(frozen=True)
 class PanelState:
-    """Everything that shows, except the rows of running downloads, which write themselves."""
+    """Everything that shows."""
 
-    server: str = ""  # in a few words; '' until something has answered
+    server: Server | None = None  # None until something has answered
     asked: bool = False  # whether the first question has been answered, or failed
+    asked_at: str = ""  # when the last answer was asked for, as a time of day
     trouble: str = ""  # why there is no answer now
     trouble_at: str = ""  # since when, as a time of day
     models: tuple[Model, ...] = ()
-    free_memory_bytes: int | None = None
+    gone: frozenset[str] = frozenset()  # ids of models deleted here, shown until the list is narrowed or turned
+    machine: Machine = _NO_MACHINE
     pattern: str = ""
-    shows: Shows = Shows.ALL
-    chosen_id: str = ""
-    followed: frozenset[str] = frozenset()  # ids of the models with a progress row
+    flags: frozenset[str] = frozenset({"local"})
+    kept: frozenset[str] = frozenset()  # ids that stay though they left the filter: nothing moves under the pointer
+    page: int = 0
+    card_id: str = ""  # the model whose card is open
+    editing: bool = False  # whether the form is open in it
+    drafts: frozenset[str] = frozenset()  # ids of models with unsaved changes
+    progress: Mapping[str, Progress] = field(default_factory=dict)  # the downloads that are followed, by model id
     calls: tuple[Call, ...] = ()
+    operations: tuple[Operation, ...] = ()  # what cells of this kernel do
     question: Question | None = None
-    editing_id: str = ""  # the model whose form is open
     messages: tuple[Message, ...] = ()  # the newest first
-    closed: bool = False
 
     @property
     def connected(self) -> bool:
         return self.asked and not self.trouble
 
-    @property
-    def chosen(self) -> Model | None:
-        return self.model(self.chosen_id)
-
     def model(self, model_id: str) -> Model | None:
         return next((model for model in self.models if model.id == model_id), None) if model_id else None
+
+    @cached_property
+    def matching(self) -> tuple[Model, ...]:
+        # Once for each state: a thousand models take some milliseconds.
+        wanted = _filter(self, self.pattern, self.flags)
+        return tuple(model for model in self.models if model.id in self.kept or wanted.matches(model))
+
+    @cached_property
+    def counts(self) -> dict[str, int]:
+        """How many models there are under each flag."""
+        there = [model for model in self.models if model.id not in self.gone]
+        return {flag: len(_filter(self, "", {flag}).of(there)) for flag in rules.FLAGS}
 
     def call_on(self, model_id: str) -> Call | None:
         return next((call for call in self.calls if call.model_id == model_id), None)
 
+    def operation_on(self, model: Model) -> Operation | None:
+        return next((found for found in self.operations if found.model_id == model.id), None)
+
     @property
     def is_lively(self) -> bool:
         """Whether something goes on that may change by itself."""
-        return bool(self.calls or self.followed) or any(model.downloading for model in self.models)
+        return bool(self.calls or self.progress or self.operations) or any(model.downloading for model in self.models)
 
 
 def title(model: Model) -> str:
     return printable(model.title, limit=_NAME_LIMIT)
 
 
-# Steps ---------------------------------------------------------------------------------------------------------------
+# What was heard ------------------------------------------------------------------------------------------------------
 
 
 def read(
-    state: PanelState, models: Sequence[Model], *, server: str, free_memory_bytes: int | None = None, at: str = ""
+    state: PanelState, models: Iterable[Model], *, server: Server, machine: Machine = _NO_MACHINE, at: str = ""
 ) -> PanelState:
     """Take in a list of all models: local ones first, each by name, so that nothing moves when a state changes."""
-    ordered = tuple(sorted(models, key=lambda model: (model.cloud, model.title.casefold(), model.id)))
-    back = bool(state.trouble)
-    state = replace(
+    listed = list(models)
+    known = {model.id for model in listed}
+    ghosts = [model for model in state.models if model.id in state.gone and model.id not in known]
+    ordered = tuple(sorted([*listed, *ghosts], key=lambda model: (model.cloud, model.title.casefold(), model.id)))
+    after = replace(
         state,
         server=server,
         asked=True,
+        asked_at=at,
         trouble="",
         trouble_at="",
         models=ordered,
-        free_memory_bytes=free_memory_bytes,
+        gone=frozenset(model.id for model in ghosts),
+        machine=machine,
     )
-    if back:
-        state = said(state, f"{server} answers again.", at=at)
-    return _tidied(state)
+    if state.trouble and state.server is not None:
+        after = said(after, _outage_words(state, after, at=at), at=at)
+    return _tidied(after)
+
+
+def _outage_words(before: PanelState, after: PanelState, *, at: str) -> str:
+    """Return what an outage was, and which downloads it has cost."""
+    lost = [
+        title(model)
+        for model in after.models
+        if (old := before.model(model.id)) is not None
+        and (old.downloading or model.id in before.progress)
+        and not model.downloading
+        and not model.downloaded
+    ]
+    cost = f"; the download of {' and '.join(lost)} did not survive it" if lost else ""
+    return f"The server went away at {before.trouble_at} and was back at {at}{cost}."
 
 
 def unanswered(state: PanelState, words: str, *, at: str = "") -> PanelState:
@@ -167,37 +221,21 @@ def replaced(state: PanelState, model: Model) -> PanelState:
 
 
 def removed(state: PanelState, model_id: str) -> PanelState:
-    return _tidied(replace(state, models=tuple(model for model in state.models if model.id != model_id)))
+    """Take in that a model was deleted here: its row says so, and goes when the list is narrowed or turned."""
+    return _tidied(replace(state, gone=state.gone | {model_id}))
 
 
 def _tidied(state: PanelState) -> PanelState:
     """Drop what refers to a model that is gone."""
-    if state.chosen_id and state.chosen is None:
-        state = replace(state, chosen_id="")
-    if state.editing_id and state.editing_id != state.chosen_id:
-        state = replace(state, editing_id="")
-    if state.question is not None and why_not(state, state.question.action, state.question.model_id):
+    model = state.model(state.card_id)
+    if state.card_id and model is None:
+        state = replace(state, card_id="", editing=False)
+    elif state.editing and (model is None or state.card_id in state.gone):
+        state = replace(state, editing=False)
+    question = state.question
+    if question is not None and why_not(state, question.action, question.model_id):
         state = replace(state, question=None)
-    return state
-
-
-def filtered(state: PanelState, *, pattern: str | None = None, shows: Shows | None = None) -> PanelState:
-    """Filter; a chosen model that does not match any more is let go, a single one that does is chosen."""
-    state = replace(
-        state,
-        pattern=state.pattern if pattern is None else pattern,
-        shows=state.shows if shows is None else shows,
-    )
-    found = matching(state)
-    if len(found) == 1:
-        return chose(state, found[0].id)
-    return state if any(model.id == state.chosen_id for model in found) else chose(state, "")
-
-
-def chose(state: PanelState, model_id: str) -> PanelState:
-    if model_id == state.chosen_id:
-        return state
-    return replace(state, chosen_id=model_id, question=None, editing_id="")
+    return replace(state, page=min(state.page, pages(state) - 1))
 
 
 def said(state: PanelState, words: str, *, at: str = "", is_error: bool = False) -> PanelState:
@@ -206,219 +244,282 @@ def said(state: PanelState, words: str, *, at: str = "", is_error: bool = False)
 
 
 def began(state: PanelState, call: Call) -> PanelState:
-    return replace(state, calls=(*state.calls, call), question=None)
+    """Take in a call of ours; the model stays in sight whatever becomes of it."""
+    return replace(state, calls=(*state.calls, call), question=None, kept=state.kept | {call.model_id})
 
 
 def ended(state: PanelState, call: Call) -> PanelState:
     return replace(state, calls=tuple(other for other in state.calls if other != call))
 
 
+def operating(state: PanelState, operations: Iterable[Operation]) -> PanelState:
+    """Take in what cells of this kernel do."""
+    return replace(state, operations=tuple(operations))
+
+
+def progressing(state: PanelState, progress: Mapping[str, Progress]) -> PanelState:
+    """Take in how far the downloads are."""
+    return replace(state, progress=dict(progress))
+
+
+# What a person looks at ----------------------------------------------------------------------------------------------
+
+
+def _freed(state: PanelState, *, page: int = 0) -> PanelState:
+    """Return the state without what had only stayed in sight, on another page."""
+    models = tuple(model for model in state.models if model.id not in state.gone)
+    return _tidied(replace(state, models=models, gone=frozenset(), kept=frozenset(), page=page))
+
+
+def filtered(state: PanelState, pattern: str) -> PanelState:
+    return _freed(replace(state, pattern=pattern))
+
+
+def toggled(state: PanelState, flag: str) -> PanelState:
+    """Switch a flag; one that contradicts it goes: what runs in the cloud is neither here nor local."""
+    if flag in state.flags:
+        return _freed(replace(state, flags=state.flags - {flag}))
+    against = set(rules.FLAGS) - {"cloud", "custom"} if flag == "cloud" else {"cloud"} - {flag}
+    if flag == "custom":
+        against = set()
+    return _freed(replace(state, flags=(state.flags - against) | {flag}))
+
+
+def turned(state: PanelState, by: int) -> PanelState:
+    """Turn the page, staying within the pages that there are."""
+    page = max(0, min(state.page + by, pages(state) - 1))
+    return state if page == state.page else _freed(state, page=page)
+
+
+def opened(state: PanelState, model_id: str) -> PanelState:
+    """Open a model's card, or close it if it is open; another one is closed."""
+    card_id = "" if state.card_id == model_id else model_id
+    return replace(state, card_id=card_id, editing=False, question=None)
+
+
+def sought(state: PanelState, model: Model) -> PanelState:
+    """Open a model's card where it stands, whatever hides it."""
+    flags = frozenset({"cloud"}) if model.cloud else frozenset({"local"})
+    state = replace(state, flags=flags, pattern="", card_id=model.id)
+    position = next((number for number, found in enumerate(matching(state)) if found.id == model.id), 0)
+    return replace(state, page=position // PAGE)
+
+
 # Which models show ---------------------------------------------------------------------------------------------------
 
 
-def matching(state: PanelState) -> list[Model]:
-    """Return the models that the filter lets through."""
-    flags = () if state.shows is Shows.ALL else (str(state.shows),)
-    return rules.Filter(state.pattern, frozenset(flags)).of(state.models)
+def _filter(state: PanelState, pattern: str, flags: Iterable[str]) -> rules.Filter:
+    return rules.Filter(pattern, frozenset(flags), state.machine.total_memory_bytes)
 
 
-def options(state: PanelState) -> list[tuple[str, str]]:
-    """Return what the chooser offers, as (words, id); the chosen model stays though its state may have left the filter.
-
-    At most `MOST_OPTIONS`: the rest is found by typing.
-    """
-    offered = matching(state)[:MOST_OPTIONS]
-    chosen = state.chosen
-    if chosen is not None and all(model.id != chosen.id for model in offered):
-        offered = [chosen, *offered[: MOST_OPTIONS - 1]]
-    return [(_option(model), model.id) for model in offered]
+def matching(state: PanelState) -> tuple[Model, ...]:
+    """Return the models that the filter lets through, and those that stay though it no longer does."""
+    return state.matching
 
 
-def _option(model: Model) -> str:
-    size = f" · {format_bytes(model.size_bytes)}" if model.size_bytes is not None and not model.cloud else ""
-    return f"{title(model)} · {model.state}{size}"
+def pages(state: PanelState) -> int:
+    return max(1, -(-len(matching(state)) // PAGE))
+
+
+def shown(state: PanelState) -> tuple[Model, ...]:
+    """Return the models of the page."""
+    return matching(state)[state.page * PAGE : (state.page + 1) * PAGE]
 
 
 def count_words(state: PanelState) -> str:
-    """Return how many models the chooser offers, of how many."""
-    if not state.models:
-        return ""
+    """Return which models show, of how many: `1–10 of 40 local models`."""
     found = len(matching(state))
-    if found > MOST_OPTIONS:
-        return f"The first {MOST_OPTIONS} of {found:,}: type a part of the name to see the others"
-    if found == len(state.models):
-        return "1 model" if found == 1 else f"{found} models"
-    return f"{found} of {len(state.models):,} models"
+    if not found:
+        return empty_words(state)
+    kinds = " and ".join(flag for flag in rules.FLAGS if flag in state.flags)
+    noun = " ".join(filter(None, [kinds, "model" if found == 1 else "models"]))
+    if found <= PAGE:
+        return f"{found:,} {noun}"
+    first = state.page * PAGE + 1
+    return f"{first:,}–{min(found, first + PAGE - 1):,} of {found:,} {noun}"
 
 
 def empty_words(state: PanelState) -> str:
-    """Return what to do where there is nothing to see; '' where a model is chosen."""
-    if state.chosen is not None:
-        return ""
+    """Return what to do where no model shows."""
     if not state.asked:
         return "Asking the server for its models …"
     if not state.models:
-        return _nobody_there(state) if state.trouble else _no_models()
-    if matching(state):
-        return "Choose a model in the list: its snapshot shows here, and the buttons act on it."
-    return _nothing_matches(state)
-
-
-def _nobody_there(_state: PanelState) -> str:
-    return (
-        "Not connected. Start Pieces OS where this kernel runs: the panel finds it by itself. "
-        "Another address: `%pieces_model connect http://HOST:PORT`. "
-        "To try things without Pieces OS: `%pieces_model connect emulator`. "
-        "After connect, open the panel again."
-    )
-
-
-def _no_models() -> str:
-    return (
-        "The server has no models at all. It may still be fetching its list: wait a moment, then Refresh. "
-        "`%pieces_model create NAME` makes a custom one."
-    )
-
-
-def _nothing_matches(state: PanelState) -> str:
+        return _NOBODY_THERE if state.trouble else _NO_MODELS
     if state.pattern.strip():
-        among = "" if state.shows is Shows.ALL else f" among the {state.shows} ones"
-        wanted = printable(state.pattern, limit=40)
-        return f"No model is called anything with “{wanted}”{among}. Clear the filter, or show all."
-    match state.shows:
-        case Shows.LOCAL:
-            return "No local models: all of the server's run in the cloud, where there is nothing to download or load."
-        case Shows.DOWNLOADED:
-            return "Nothing is downloaded yet. Show local models, choose one, then Download."
-        case Shows.DOWNLOADING:
-            return "Nothing is downloading. Show local models, choose one, then Download."
-        case Shows.LOADED:
-            return "No model is in memory. Show downloaded ones, choose one, then Load."
-        case Shows.CUSTOM:
-            return "No custom models. `%pieces_model create NAME` makes one."
-        case _:
-            return f"No {state.shows} models. Show all to see what there is."
+        among = f" among the {' and '.join(sorted(state.flags))} ones" if state.flags else ""
+        return f"No model has “{printable(state.pattern, limit=40)}” in its name{among}. Clear the filter."
+    for flag, words in _EMPTY.items():
+        if flag in state.flags:
+            return words
+    return "No models. Clear the filter."
+
+
+_NOBODY_THERE = (
+    "Start Pieces OS where this kernel runs: the panel finds it by itself. "
+    "Another address: `%pieces_model connect http://HOST:PORT`. "
+    "To try things without Pieces OS: `%pieces_model connect emulator`. After connect, open the panel again."
+)
+_NO_MODELS = (
+    "The server has no models at all. It may still be fetching its list: wait a moment, then Refresh. "
+    "`%pieces_model create NAME` makes a custom one."
+)
+_EMPTY = {
+    "loaded": "No model is in memory. Show the downloaded ones, then Load.",
+    "downloading": "Nothing is downloading. Show the local models, then Download.",
+    "downloaded": "Nothing is downloaded yet. Show the local models, then Download.",
+    "custom": "No custom models. `%pieces_model create NAME` makes one.",
+    "fits": "No model is known to fit into this machine's memory.",
+    "cloud": "No models in the cloud.",
+    "local": "No local models: all of the server's run in the cloud, where there is nothing to download or load.",
+}
 
 
 # What can be done ----------------------------------------------------------------------------------------------------
 
 
-def why_not(state: PanelState, action: Action, model_id: str | None = None) -> str:
-    """Return why an action on a model (the chosen one) cannot be done now; '' if it can."""
-    if action is Action.REFRESH:
-        return ""
+def why_not(state: PanelState, action: Action, model_id: str) -> str:
+    """Return why an action on a model cannot be done now; '' if it can."""
     if not state.connected:
         return "there is no connection" if state.asked else "the server has not answered yet"
-    model = state.chosen if model_id is None else state.model(model_id)
-    if model is None:
-        return "choose a model first" if state.models else "there are no models"
-    call = state.call_on(model.id)
-    if call is not None:
-        return "a call for this model is under way"
-    return _unfit(model, action, followed=model.id in state.followed)
+    model = state.model(model_id)
+    if model is None or model_id in state.gone:
+        return "it is deleted"
+    if state.call_on(model_id) is not None:
+        return "a call for it is under way"
+    refusal = rules.why_not(model, action, followed=model_id in state.progress)
+    return refusal.words if refusal is not None else ""
 
 
-def _unfit(model: Model, action: Action, *, followed: bool) -> str:
-    """Return why the model is not in a state for it."""
-    running = followed or model.downloading
-    match action:
-        case Action.CANCEL:
-            return "" if running else "it is not downloading"
-        case Action.UPDATE | Action.DELETE:
-            return "" if model.custom else "it is no custom model"
-        case Action.DELETE_CACHE:
-            return "" if model.downloaded else "it has no downloaded files"
-        case Action.UNLOAD:
-            return "" if model.loaded else "it is not loaded"
-        case Action.DOWNLOAD | Action.LOAD if model.cloud:
-            return "it runs in the cloud"
-        case Action.DOWNLOAD if model.downloaded:
-            return "it is downloaded already"
-        case Action.DOWNLOAD if running:
-            return "it is downloading already"
-        case Action.LOAD if model.loaded:
-            return "it is loaded already"
-        case Action.LOAD if running:
-            return "its download has not ended"
-        case Action.LOAD if not model.downloaded:
-            return "download it first"
-        case _:
-            return ""
-
-
-def reasons(state: PanelState) -> str:
-    """Return in one line why the disabled buttons are; actions with the same reason together."""
-    grouped: dict[str, list[str]] = {}
-    for action in Action:
-        reason = why_not(state, action)
-        if reason:
-            grouped.setdefault(reason, []).append(action)
-    if len(grouped) == 1 and len(next(iter(grouped.values()))) == len(Action) - 1:
-        return f"Not now: {next(iter(grouped))}"
-    return " · ".join(f"{', '.join(actions)}: {reason}" for reason, actions in grouped.items())
+def main_action(state: PanelState, model: Model) -> Action | None:
+    """Return the thing to do next with a model; None where there is nothing, as with one in the cloud."""
+    if model.id in state.gone:
+        return None
+    followed = model.id in state.progress
+    return next((action for action in _NEXT if rules.why_not(model, action, followed=followed) is None), None)
 
 
 def question_for(state: PanelState, action: Action, model: Model) -> Question | None:
     """Return what has to be confirmed before an action is done; None if nothing has."""
-    size = f", {format_bytes(model.size_bytes)}" if model.size_bytes is not None else ""
-    needed, free = model.ram_bytes, state.free_memory_bytes
+    size = f" ({format_bytes(model.size_bytes)})" if model.size_bytes is not None else ""
+    leaves = " It is loaded and leaves memory." if model.loaded else ""
+    free = state.machine.free_memory_bytes
     match action:
         case Action.DELETE:
-            return Question(action, model.id, f"Delete the custom model {title(model)} for good?", "Delete for good")
+            words = f"Delete the custom model {title(model)} for good?{leaves}"
+            return Question(action, model.id, words, "Delete for good")
         case Action.DELETE_CACHE:
-            return Question(action, model.id, f"Delete the downloaded files of {title(model)}{size}?", "Delete files")
-        case Action.LOAD if needed is not None and free is not None and needed > free:
-            words = f"{title(model)} needs {format_bytes(needed)} of memory, {format_bytes(free)} are free."
+            words = f"Delete the downloaded files of {title(model)}{size}?{leaves}"
+            return Question(action, model.id, words, "Delete the files")
+        case Action.LOAD if rules.missing_bytes(model.ram_bytes, free):
+            words = f"{title(model)} {rules.memory_words(model, free)}. Load it all the same?"
             return Question(action, model.id, words, "Load anyway")
         case _:
             return None
 
 
-# In words ------------------------------------------------------------------------------------------------------------
+# A row in words ------------------------------------------------------------------------------------------------------
 
 
-def memory_words(state: PanelState) -> str:
-    """Return what is loaded and the memory it takes, without anything that changes by itself."""
-    loaded = [model for model in state.models if model.loaded]
-    if not loaded:
-        return "In memory: no model" if state.models else ""
-    shown = ", ".join(f"{title(model)}{_ram(model)}" for model in loaded[:3])
-    more = f" and {len(loaded) - 3} more" if len(loaded) > 3 else ""
-    return f"In memory: {shown}{more}{_sum(loaded)}"
+class Standing(NamedTuple):
+    """How a model stands: a word for people, the colour's name, and since when something is under way."""
+
+    word: str
+    colour: str  # loaded, moving, trouble, downloaded, available, cloud
+    since: str = ""
 
 
-def _ram(model: Model) -> str:
-    return f" ({format_bytes(model.ram_bytes)})" if model.ram_bytes is not None else ""
+def standing(state: PanelState, model: Model, *, clock: str = "") -> Standing:
+    """Return how a model stands; `clock` is when a cell's operation on it began, as a time of day."""
+    if model.id in state.gone:
+        return Standing("deleted", "available")
+    call = state.call_on(model.id)
+    if call is not None:
+        return Standing(f"{_UNDER_WAY[call.action]} …", "moving", call.at)
+    operation = state.operation_on(model)
+    if operation is not None and operation.verb in set(Action) - {Action.DOWNLOAD}:
+        return Standing(f"{_UNDER_WAY[Action(operation.verb)]} …", "moving", clock)
+    progress = state.progress.get(model.id)
+    if progress is not None and not model.downloaded:
+        return Standing(progress.trouble or "downloading", "trouble" if progress.trouble else "moving")
+    return Standing(str(model.state), _COLOURS[model.state])
 
 
-def _sum(loaded: Sequence[Model]) -> str:
-    return f" · {format_bytes(sum(model.ram_bytes or 0 for model in loaded))} in all" if len(loaded) > 1 else ""
+_COLOURS = {
+    ModelState.CLOUD: "cloud",
+    ModelState.AVAILABLE: "available",
+    ModelState.DOWNLOADING: "moving",
+    ModelState.DOWNLOADED: "downloaded",
+    ModelState.LOADED: "loaded",
+}
 
 
-def calls_words(state: PanelState, *, now: float) -> list[str]:
-    """Return what is under way and, of what takes long, since when."""
-    lines = []
-    for call in state.calls:
-        since_s = now - call.since
-        took = f", for {format_duration(float(int(since_s)))}" if since_s >= 1 else ""
-        lines.append(f"{_UNDER_WAY.get(call.action, call.action)} {call.title} …{took}")
-    return lines
+# The machine ---------------------------------------------------------------------------------------------------------
+
+
+class Share(NamedTuple):
+    """How a resource of the machine is shared: bytes of models, of everything else, and free."""
+
+    name: str
+    models_bytes: int
+    models: int
+    free_bytes: int
+    total_bytes: int
+
+    @property
+    def other_bytes(self) -> int:
+        return max(0, self.total_bytes - self.free_bytes - self.models_bytes)
+
+
+def shares(state: PanelState) -> list[Share]:
+    """Return memory and disk; nothing where the server is on another machine."""
+    there = [model for model in state.models if model.id not in state.gone]
+    loaded = [model for model in there if model.loaded]
+    stored = [model for model in there if model.downloaded and not model.cloud]
+    machine = state.machine
+    found = []
+    if machine.total_memory_bytes and machine.free_memory_bytes is not None:
+        used = sum(model.ram_bytes or 0 for model in loaded)
+        found.append(Share("Memory", used, len(loaded), machine.free_memory_bytes, machine.total_memory_bytes))
+    if machine.total_disk_bytes and machine.free_disk_bytes is not None:
+        used = sum(model.size_bytes or 0 for model in stored)
+        found.append(Share("Disk", used, len(stored), machine.free_disk_bytes, machine.total_disk_bytes))
+    return found
+
+
+# The whole in a few lines --------------------------------------------------------------------------------------------
 
 
 def counts_words(state: PanelState) -> str:
     """Return how many models are in which state."""
-    counts = {kind: sum(model.state is kind for model in state.models) for kind in ModelState}
-    each = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+    tally = {kind: sum(model.state is kind for model in state.models) for kind in ModelState}
+    each = ", ".join(f"{count:,} {kind}" for kind, count in tally.items() if count)
     total = "1 model" if len(state.models) == 1 else f"{len(state.models):,} models"
     return f"{total}: {each}" if each else "no models"
 
 
-def summary(state: PanelState) -> list[str]:
-    """Return the panel as lines of text: what a front end without widgets and a saved notebook show."""
+def memory_words(state: PanelState) -> str:
+    """Return what is loaded and the memory it takes."""
+    loaded = [model for model in state.models if model.loaded]
+    if not loaded:
+        return "In memory: no model"
+    named = [f"{title(model)} ({format_bytes(model.ram_bytes or 0)})" for model in loaded[:3]]
+    more = f" and {len(loaded) - 3} more" if len(loaded) > 3 else ""
+    return f"In memory: {', '.join(named)}{more}"
+
+
+def summary(state: PanelState, *, whole: bool = False) -> list[str]:
+    """Return the panel as lines of text: what a front end without widgets shows; `whole` with the page's models."""
     if not state.asked:
-        return ["Control panel of pieces_nb, not connected yet"]
-    if state.trouble and not state.models:
-        return [f"Control panel of pieces_nb: {state.trouble}"]
+        return ["Models, not connected yet"]
+    if state.server is None:
+        return [f"Models, not connected: {state.trouble}"]
     known = f", as last known; {state.trouble}" if state.trouble else ""
-    lines = [f"Control panel of pieces_nb · {printable(state.server, limit=200)}", f"{counts_words(state)}{known}"]
-    return [*lines, memory_words(state)] if state.models else [*lines, _no_models()]
+    lines = [f"Models of {state.server.name}", f"{counts_words(state)}{known}"]
+    if not state.models:
+        return [*lines, _NO_MODELS]
+    return [*lines, memory_words(state), *(_line(state, model) for model in (shown(state) if whole else ()))]
+
+
+def _line(state: PanelState, model: Model) -> str:
+    size = f", {format_bytes(model.size_bytes)}" if model.size_bytes is not None and not model.cloud else ""
+    return f"{title(model)}: {standing(state, model).word}{size}"

@@ -1,12 +1,13 @@
 """The panel's widgets. Shows a state, sends events; asks no server and decides nothing.
 
-One thread at a time calls `show` and what else writes. The three controls that a front end writes too are guarded, so
-that its messages do not meet a half-written control.
+One thread at a time calls `show` and what else writes; a front end writes only the filter, the form and its choices,
+which the panel never does. There are as many widgets as a page needs, whatever the number of models, and one Layout and
+one Style of a kind for all of them: how they look is the style sheet's.
 """
 
 from __future__ import annotations
 
-import threading
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -14,53 +15,106 @@ import ipywidgets
 
 from pieces_nb.model.fields import FIELDS
 from pieces_nb.model.models import Model
-from pieces_nb.views.notebook import Row, close_widgets
+from pieces_nb.model.rules import FLAGS
+from pieces_nb.text import clock, printable
+from pieces_nb.views.outputs import hears_clicks
 from pieces_nb.views.panel import events, form, html
 from pieces_nb.views.panel import state as ps
-from pieces_nb.views.panel.state import Action, PanelState, Shows
+from pieces_nb.views.panel.state import Action, PanelState
 
 Send = Callable[[events.Event], None]
-
-_TIPS = {
-    Action.DOWNLOAD: "Download the chosen model",
-    Action.CANCEL: "Cancel the download of the chosen model",
-    Action.LOAD: "Load the chosen model into memory",
-    Action.UNLOAD: "Take the chosen model out of memory",
-    Action.UPDATE: "Change fields of the chosen custom model, in a form",
-    Action.REFRESH: "Ask the server again now",
-    Action.DELETE_CACHE: "Delete the downloaded files of the chosen model; asks first",
-    Action.DELETE: "Delete the chosen custom model; asks first",
-}
+_scopes = itertools.count(1)
+_NAME_LIMIT = 200
 
 
-class _Guarded:
-    """A widget whose messages from a front end wait while the panel writes."""
+class Parts:
+    """Makes widgets that share their Layout and Style."""
 
-    guard: threading.RLock
+    def __init__(self) -> None:
+        strings = ipywidgets.widgets.widget_string
+        self.layout = ipywidgets.Layout()
+        self._html_style = strings.HTMLStyle()
+        self._button_style = ipywidgets.ButtonStyle()
+        self._text_style = strings.TextStyle()
+        self._choice_style = ipywidgets.widgets.widget_selection.ToggleButtonsStyle()
 
-    def set_state(self, sync_data: dict[str, Any]) -> None:
-        with self.guard:
-            super().set_state(sync_data)  # type: ignore[misc]  # ipywidgets' Widget has it
+    def html(self, classes: str = "", value: str = "") -> Any:
+        return ipywidgets.HTML(value, layout=self.layout, style=self._html_style, _dom_classes=tuple(classes.split()))
+
+    def button(self, words: str, classes: str, on_click: Callable[[], None]) -> Any:
+        """Return a button; what stands on further lines of its words is part of its name and not seen."""
+        button = ipywidgets.Button(
+            description=words,
+            tooltip="",
+            layout=self.layout,
+            style=self._button_style,
+            _dom_classes=tuple(classes.split()),
+        )
+        button.on_click(lambda _button: on_click())
+        hears_clicks(button)
+        return button
+
+    def box(self, children: Any, classes: str, **more: Any) -> Any:
+        return ipywidgets.Box(children, layout=self.layout, _dom_classes=tuple(classes.split()), **more)
+
+    def text(self, kind: type[Any], words: str, classes: str, **more: Any) -> Any:
+        box = kind(
+            description=words,
+            layout=self.layout,
+            style=self._text_style,
+            _dom_classes=tuple(classes.split()),
+            **more,
+        )
+        hears_clicks(box)
+        return box
+
+    def choice(self, words: str, classes: str, options: Any, value: str) -> Any:
+        choice = ipywidgets.ToggleButtons(
+            description=words,
+            options=options,
+            value=value,
+            layout=self.layout,
+            style=self._choice_style,
+            _dom_classes=tuple(classes.split()),
+        )
+        hears_clicks(choice)
+        return choice
+
+    def close(self) -> None:
+        for shared in (self.layout, self._html_style, self._button_style, self._text_style, self._choice_style):
+            shared.close()
 
 
-class _Text(_Guarded, ipywidgets.Text):  # type: ignore[misc]  # ipywidgets has no types
-    pass
+def _named(words: str, model: Model) -> str:
+    return f"{words}\n{printable(model.title, limit=_NAME_LIMIT)}"
 
 
-class _Dropdown(_Guarded, ipywidgets.Dropdown):  # type: ignore[misc]  # ipywidgets has no types
-    pass
+class RowView:
+    """A row of the table: what stands in it, its main button, and the one that opens the card."""
 
+    def __init__(self, parts: Parts, send: Send) -> None:
+        self.model_id = ""
+        self.html = parts.html("pnb-text")
+        self.main = parts.button("", "pnb-main", lambda: send(events.MainClicked(self.model_id)))
+        self.more = parts.button("⋯", "pnb-more", lambda: send(events.MoreClicked(self.model_id)))
+        self._parts = (self.html, self.main, self.more)
+        self.box = parts.box(self._parts, "pnb-row")
 
-class _Select(_Guarded, ipywidgets.Select):  # type: ignore[misc]  # ipywidgets has no types
-    pass
+    def show(self, state: PanelState, model: Model, below: tuple[Any, ...]) -> None:
+        """Show a model and, below it, its card or a question."""
+        self.model_id = model.id
+        self.show_cells(state, model)
+        self.main.description = _named("", model)
+        opens = "Close the card of" if state.card_id == model.id else "Open the card of"
+        self.more.description = _named(f"⋯\n{opens}", model)
+        children = (*self._parts, *below)
+        if self.box.children != children:
+            self.box.children = children
 
-
-def _description_styles(width: str) -> tuple[Any, Any]:
-    """Return styles that give labels a width: one for boxes of text, one for lists."""
-    return (
-        ipywidgets.widgets.widget_string.TextStyle(description_width=width),
-        ipywidgets.widgets.widget_description.DescriptionStyle(description_width=width),
-    )
+    def show_cells(self, state: PanelState, model: Model) -> None:
+        operation = state.operation_on(model)
+        since = clock(operation.started) if operation is not None else ""
+        self.html.value = html.row(state, model, clock=since)
 
 
 class View:
@@ -68,204 +122,170 @@ class View:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._guard = threading.RLock()  # guards the filter's and the chooser's traits, and _writing
-        self._writing = False  # whether a change of the chooser is our own
-        self._html_layout = ipywidgets.Layout(width="auto", margin="2px 0")
-        self._html_style = ipywidgets.widgets.widget_string.HTMLStyle()
-        self._button_layout = ipywidgets.Layout(width="auto", min_width="5.5em", margin="2px 6px 2px 0")
-        self._button_style = ipywidgets.ButtonStyle()
-        self._wrap = ipywidgets.Layout(flex_flow="row wrap", align_items="center", overflow="visible")
-        self._stack = ipywidgets.Layout(overflow="visible")
-        self._build_chooser()
-        self._build_buttons()
-        self._build_rest()
-
-    # Building --------------------------------------------------------------------------------------------------------
-
-    def _build_chooser(self) -> None:
-        text_style, style = _description_styles("max-content")
-        beside = ipywidgets.Layout(width="auto", flex="1 1 150px", min_width="0", margin="2px 0")
-        # The label above its box: what is narrow keeps the whole width for names.
-        wide = ipywidgets.Layout(width="auto", height="205px", flex_flow="column", align_items="stretch", margin="0")
-        self._pattern = _Text(
-            description="Filter",
-            placeholder="part of a name",
-            tooltip="Show the models whose name contains this",
-            layout=beside,
-            style=text_style,
-        )
-        self._shows = _Dropdown(
-            description="Show",
-            options=[(str(shows), shows) for shows in Shows],
-            tooltip="Show the models in this state",
-            layout=beside,
-            style=style,
-        )
-        self._chooser = _Select(
-            description="Model",
-            options=[],
-            value=None,
-            rows=10,
-            tooltip="The model that the buttons act on",
-            layout=wide,
-            style=style,
-        )
-        for control in (self._pattern, self._shows, self._chooser):
-            control.guard = self._guard
-        self._pattern.observe(lambda change: self._send(events.Typed(change["new"])), "value")
-        self._shows.observe(lambda change: self._send(events.Narrowed(change["new"])), "value")
-        self._chooser.observe(self._on_chosen, "value")
-
-    def _on_chosen(self, change: Mapping[str, Any]) -> None:
-        if not self._writing:
-            self._send(events.Chose(change["new"] or ""))
-
-    def _build_buttons(self) -> None:
-        self._buttons = {action: self._button(str(action), _TIPS[action]) for action in Action}
-        for action, button in self._buttons.items():
-            button.on_click(lambda _button, action=action: self._send(events.Clicked(action)))
-        self._yes = self._button("Yes", "Do it", style="danger")
-        self._yes.on_click(lambda _button: self._send(events.Confirmed(yes=True)))
-        self._no = self._button("Keep", "Do nothing")
-        self._no.on_click(lambda _button: self._send(events.Confirmed(yes=False)))
-
-    def _button(self, words: str, tip: str, *, style: str = "") -> Any:
-        return ipywidgets.Button(
-            description=words,
-            tooltip=tip,
-            button_style=style,
-            layout=self._button_layout,
-            style=self._button_style,
-        )
-
-    def _html(self) -> Any:
-        return ipywidgets.HTML(layout=self._html_layout, style=self._html_style)
-
-    def _build_rest(self) -> None:
-        self._connection, self._count, self._snapshot, self._reasons = (self._html() for _ in range(4))
-        self._words, self._calls, self._memory, self._messages = (self._html() for _ in range(4))
-        self._question = ipywidgets.HBox([], layout=self._wrap)
-        self._form_place = ipywidgets.VBox([], layout=self._stack)
+        self._parts = Parts()
+        self._scope = f"pnb-panel-{next(_scopes)}"
         self._form: FormView | None = None
-        self._rows_place = ipywidgets.VBox([], layout=self._stack)
-        self._rows: dict[str, Row] = {}
-        left = ipywidgets.VBox(
-            [
-                ipywidgets.HBox(
-                    [self._pattern, self._shows],
-                    layout=ipywidgets.Layout(flex_flow="row wrap", grid_gap="0 16px", overflow="visible"),
-                ),
-                self._chooser,
-                self._count,
-            ],
-            layout=ipywidgets.Layout(flex="1 1 320px", min_width="0", margin="0 20px 4px 0"),
-        )
-        right = ipywidgets.VBox([self._snapshot], layout=ipywidgets.Layout(flex="2 1 320px", min_width="0"))
-        top = ipywidgets.HBox([left, right], layout=ipywidgets.Layout(flex_flow="row wrap", overflow="visible"))
-        buttons = ipywidgets.HBox(list(self._buttons.values()), layout=self._wrap)
-        self.root = ipywidgets.VBox(
-            [
-                self._connection,
-                top,
-                buttons,
-                self._reasons,
-                self._question,
-                self._form_place,
-                self._calls,
-                self._rows_place,
-                self._memory,
-                self._messages,
-            ],
-            layout=ipywidgets.Layout(padding="4px 8px", overflow="visible"),
+        self._drafts: dict[str, dict[str, str]] = {}
+        self._build_top()
+        self._build_card()
+        self._head = self._parts.html("pnb-head", html.head())
+        self._rows = [RowView(self._parts, send) for _ in range(ps.PAGE)]
+        self._table = self._parts.box((self._head,), "pnb-table pnb-late")
+        self._build_bottom()
+        self.root = self._parts.box(
+            (
+                *(self._connection, self._ink, self._refresh, self._pattern, *self._toggles),
+                *(self._table, *self._pager, self._log),
+            ),
+            f"pnb-root {self._scope}",
             _view_count=0,  # asks front ends to say when they show it and when not
         )
         self.root.observe(lambda change: self._send(events.Viewed(change["new"] or 0)), "_view_count")
 
+    # Building --------------------------------------------------------------------------------------------------------
+
+    def _build_top(self) -> None:
+        parts, send = self._parts, self._send
+        self._connection = parts.html("pnb-connection")
+        self._ink = parts.html("pnb-ink")
+        self._refresh = parts.button("Refresh\nask the server again now", "pnb-w1", lambda: send(events.Refreshed()))
+        self._pattern = parts.text(ipywidgets.Text, "Filter", "pnb-filter pnb-late", placeholder="words of a name")
+        self._pattern.observe(lambda change: send(events.Typed(change["new"])), "value")
+        self._toggles = [self._toggle(flag) for flag in FLAGS]
+
+    def _toggle(self, flag: str) -> Any:
+        classes = f"pnb-toggle pnb-toggle-{flag} pnb-late"
+        return self._parts.button(flag, classes, lambda: self._send(events.Toggled(flag)))
+
+    def _build_card(self) -> None:
+        parts = self._parts
+        self._card = parts.html("pnb-full")
+        self._acts = {
+            Action.UPDATE: self._act(Action.UPDATE, "pnb-custom pnb-w2"),
+            Action.DELETE: self._act(Action.DELETE, "pnb-custom pnb-w2"),
+            Action.DELETE_CACHE: self._act(Action.DELETE_CACHE, "pnb-files pnb-w2"),
+        }
+        self._card_box = parts.box((self._card, *self._acts.values()), "pnb-card")
+        self._words = parts.html("pnb-grow")
+        self._yes = parts.button("Yes", "pnb-danger pnb-w3", lambda: self._send(events.Answered(yes=True)))
+        self._no = parts.button("Keep", "pnb-w1", lambda: self._send(events.Answered(yes=False)))
+        self._ask_box = parts.box((self._words, self._yes, self._no), "pnb-ask")
+
+    def _act(self, action: Action, classes: str) -> Any:
+        return self._parts.button("", classes, lambda: self._send(events.Clicked(action)))
+
+    def _build_bottom(self) -> None:
+        parts, send = self._parts, self._send
+        self._pager = (
+            parts.button("‹\nprevious page", "pnb-pager pnb-previous", lambda: send(events.Turned(-1))),
+            parts.button("›\nnext page", "pnb-pager pnb-next", lambda: send(events.Turned(1))),
+        )
+        self._log = parts.html("pnb-full pnb-last")
+
     # Showing ---------------------------------------------------------------------------------------------------------
 
-    def show(self, state: PanelState, *, now: float) -> None:
+    def show(self, state: PanelState) -> None:
         """Write what has changed; a trait that stays the same sends nothing."""
         self._connection.value = html.connection(state)
-        self._show_options(state)
-        self._count.value = html.count(state)
-        self._snapshot.value = html.snapshot(state)
-        for action, button in self._buttons.items():
-            reason = ps.why_not(state, action)
-            with button.hold_sync():
-                button.disabled = bool(reason)
-                button.tooltip = f"{action}: {reason}" if reason else _TIPS[action]
-        self._reasons.value = html.reasons(state)
-        self._show_question(state)
-        self._show_form(state)
-        self._calls.value = html.calls(state, now=now)
-        self._memory.value = html.memory(state)
-        self._messages.value = html.messages(state)
+        self._ink.value = html.ink(state, self._scope)
+        self._show_card(state)
+        models = ps.shown(state)
+        for row, model in zip(self._rows, models, strict=False):
+            row.show(state, model, self._below(state, model))
+        children = (self._head, *(row.box for row in self._rows[: len(models)]))
+        for row in self._rows[len(models) :]:
+            row.model_id = ""
+        if self._table.children != children:
+            self._table.children = children
+        self._log.value = html.log(state)
 
-    def _show_options(self, state: PanelState) -> None:
-        offered = tuple(ps.options(state))
-        with self._guard, self._chooser.hold_sync():
-            self._writing = True
-            try:
-                if offered != self._chooser.options:
-                    self._chooser.options = offered
-                wanted = state.chosen_id or None
-                if self._chooser.value != wanted:
-                    self._chooser.value = wanted
-            finally:
-                self._writing = False
+    def show_progress(self, state: PanelState) -> None:
+        """Write only how far the downloads of the page are."""
+        for row in self._rows:
+            model = state.model(row.model_id) if row.model_id in state.progress else None
+            if model is not None:
+                row.show_cells(state, model)
 
-    def _show_question(self, state: PanelState) -> None:
-        question = state.question
-        if question is None:
-            if self._question.children:
-                self._question.children = ()
-            return
-        self._words.value = html.question(question.words)
-        self._yes.description = question.yes
-        if not self._question.children:
-            self._question.children = (self._words, self._yes, self._no)
+    def _below(self, state: PanelState, model: Model) -> tuple[Any, ...]:
+        card = (self._card_box,) if state.card_id == model.id else ()
+        asked = state.question is not None and state.question.model_id == model.id
+        return (*card, self._ask_box) if asked else card
+
+    def _show_card(self, state: PanelState) -> None:
+        model = state.model(state.card_id)
+        if model is not None:
+            self._card.value = html.card(model)
+            self._acts[Action.UPDATE].description = _named("Close form\nof" if state.editing else "Update…", model)
+            self._acts[Action.DELETE].description = _named("Delete…", model)
+            self._acts[Action.DELETE_CACHE].description = _named("Delete files…\nof", model)
+        if state.question is not None:
+            self._words.value = html.question(state.question.words)
+            asked = state.model(state.question.model_id)
+            self._yes.description = _named(state.question.yes, asked) if asked is not None else state.question.yes
+            self._no.description = _named("Keep", asked) if asked is not None else "Keep"
+        self._show_form(state, model)
 
     # The form --------------------------------------------------------------------------------------------------------
 
-    def _show_form(self, state: PanelState) -> None:
-        model = state.model(state.editing_id)
-        if self._form is not None and (model is None or self._form.model_id != model.id):
-            self._form_place.children = ()
-            self._form.close()
-            self._form = None
-        if model is not None:
-            if self._form is None:
-                self._form = FormView(model, self._send, self._button)
-                self._form_place.children = (self._form.box,)
-            self._form.show(is_busy=state.call_on(model.id) is not None)
+    def _show_form(self, state: PanelState, model: Model | None) -> None:
+        wanted = model if state.editing else None
+        if self._form is not None and (wanted is None or self._form.model_id != wanted.id):
+            self._close_form()
+        if wanted is not None and self._form is None:
+            self._form = FormView(wanted, self._parts, self._send, self._scope, self._drafts.get(wanted.id, {}))
+        below = self._form.widgets if self._form is not None else ()
+        children = (self._card, *self._acts.values(), *below)
+        if self._card_box.children != children:
+            self._card_box.children = children
+        if self._form is not None:
+            self._form.show()
 
-    def form_reading(self) -> form.Reading | None:
-        """Return what the form's boxes mean now; None if there is no form."""
-        return self._form.reading() if self._form is not None else None
+    def _close_form(self) -> None:
+        assert self._form is not None
+        self.keep_draft()
+        self._card_box.children = (self._card, *self._acts.values())
+        self._form.close()
+        self._form = None
 
-    # The rows --------------------------------------------------------------------------------------------------------
+    def keep_draft(self) -> frozenset[str]:
+        """Keep what the form holds unsaved; return the ids of all models with unsaved changes."""
+        if self._form is not None:
+            changed = self._form.changed()
+            if changed:
+                self._drafts[self._form.model_id] = changed
+            else:
+                self._drafts.pop(self._form.model_id, None)
+        return frozenset(self._drafts)
 
-    @property
-    def rows(self) -> Mapping[str, Row]:
-        """The progress rows by the ids of their models."""
-        return self._rows
+    def drop_draft(self, model_id: str) -> frozenset[str]:
+        """Forget unsaved changes: they are saved now, or not wanted; return the ids of models with others."""
+        self._drafts.pop(model_id, None)
+        if self._form is not None and self._form.model_id == model_id:
+            self._form.revert()
+        return frozenset(self._drafts)
 
-    def add_row(self, model_id: str, row: Row) -> None:
-        self._rows[model_id] = row
-        self._rows_place.children = tuple(row.box for row in self._rows.values())
+    def form_reading(self, *, wanted: bool = False) -> form.Reading | None:
+        """Return what the form means now; None if there is no form. `wanted`: it says what keeps it from being done."""
+        if self._form is None:
+            return None
+        self._form.wanted = wanted
+        return self._form.reading()
 
-    def drop_row(self, model_id: str) -> None:
-        row = self._rows.pop(model_id, None)
-        if row is not None:
-            self._rows_place.children = tuple(row.box for row in self._rows.values())
-            row.close()
+    # The focus -------------------------------------------------------------------------------------------------------
+
+    def focus_row(self, model_id: str) -> None:
+        """Put the focus on a row, for somebody whose button has just gone."""
+        for row in self._rows:
+            if row.model_id == model_id:
+                row.more.focus()
 
     def close(self) -> None:
-        for model_id in list(self._rows):
-            self.drop_row(model_id)
         if self._form is not None:
-            self._form.close()
-        close_widgets(*_tree(self.root), self._words, self._yes, self._no)
+            self._close_form()
+        trees = [self.root, self._card_box, self._ask_box, *(row.box for row in self._rows)]
+        for widget in {id(widget): widget for tree in trees for widget in _tree(tree)}.values():
+            widget.close()
+        self._parts.close()
 
 
 def _tree(widget: Any) -> Iterator[Any]:
@@ -276,69 +296,55 @@ def _tree(widget: Any) -> Iterator[Any]:
 
 
 class FormView:
-    """The form of one custom model: a box for each field, what they change, Apply and Close."""
+    """The form of one custom model: a box or a choice for each field, what they change, Apply and Undo."""
 
-    def __init__(self, model: Model, send: Send, button: Callable[..., Any]) -> None:
+    def __init__(self, model: Model, parts: Parts, send: Send, scope: str, draft: Mapping[str, str]) -> None:
         self.model_id = model.id
+        self.wanted = False
+        self._scope = scope
         self._before = form.texts(model)
-        self._text_style, self._style = _description_styles("12em")
-        self._layout = ipywidgets.Layout(width="auto", min_width="0", margin="0")
-        self._boxes = {name: self._box(name, text) for name, text in self._before.items()}
+        self._boxes = {name: self._box(parts, name, draft.get(name, text)) for name, text in self._before.items()}
         for box in self._boxes.values():
             box.observe(lambda _change: send(events.Edited()), "value")
-        self._changes = ipywidgets.HTML()
-        self._apply = button("Apply", "Write the changes and read the model back", style="primary")
-        self._apply.on_click(lambda _button: send(events.Applied()))
-        self._close = button("Close form", "Close the form; nothing is written")
-        self._close.on_click(lambda _button: send(events.FormClosed()))
-        self._fields = ipywidgets.GridBox(
-            list(self._boxes.values()),
-            layout=ipywidgets.Layout(
-                grid_template_columns="repeat(auto-fill, minmax(min(100%, 300px), 1fr))", grid_gap="3px 14px"
-            ),
+        self._fields = parts.box(tuple(self._boxes.values()), "pnb-form")
+        self._changes = parts.html("pnb-full")
+        self._apply = parts.button(
+            _named("Apply\nthe changes to", model), "pnb-primary pnb-w1", lambda: send(events.Applied())
         )
-        self._end = ipywidgets.HBox([self._apply, self._close])
-        self.box = ipywidgets.VBox(
-            [self._fields, self._changes, self._end],
-            layout=ipywidgets.Layout(
-                border="1px solid var(--jp-border-color2)", padding="6px 8px", margin="4px 0", overflow="visible"
-            ),
-        )
+        self._undo = parts.button(_named("Undo\nthe changes to", model), "pnb-w1", lambda: send(events.Reverted()))
+        self.widgets = (self._fields, self._changes, self._apply, self._undo)
 
-    def _box(self, name: str, text: str) -> Any:
-        common = {"description": name, "layout": self._layout}
-        kind = FIELDS[name]
-        if kind.word == form.FLAG and text in ("", "true", "false"):
-            words = [("not set", "")] if kind.optional or not text else []
-            choices = [*words, ("true", "true"), ("false", "false")]
-            return ipywidgets.Dropdown(
-                options=choices, value=text, tooltip=f"{name}: true or false", style=self._style, **common
-            )
-        cleared = "; empty: no value" if kind.optional else ""
-        tip = f"{name}: {'one word such as META' if kind.word == 'WORD' else kind.word}{cleared}"
+    def _box(self, parts: Parts, name: str, text: str) -> Any:
+        classes = html.field_class(name)
+        offered = form.choices(name, text)
+        if offered:
+            options = [(f"{words or 'not set'}\n{name}", words) for words in offered]
+            wide = " pnb-flag" if FIELDS[name].word == "true or false" else " pnb-wide"
+            return parts.choice(name, f"{classes}{wide}", options, text)
         if name == "description":
-            return ipywidgets.Textarea(value=text, rows=2, tooltip=tip, style=self._text_style, **common)
-        return ipywidgets.Text(value=text, tooltip=tip, style=self._text_style, **common)
+            return parts.text(ipywidgets.Textarea, name, f"{classes} pnb-wide", value=text, rows=2)
+        hint = (
+            "" if FIELDS[name].word == "text" else "one word such as META" if FIELDS[name].word == "WORD" else "number"
+        )
+        return parts.text(ipywidgets.Text, name, classes, value=text, placeholder=hint)
+
+    def _texts(self) -> dict[str, str]:
+        return {name: box.value for name, box in self._boxes.items()}
 
     def reading(self) -> form.Reading:
-        return form.read(self._before, {name: box.value for name, box in self._boxes.items()})
+        return form.read(self._before, self._texts())
 
-    def show(self, *, is_busy: bool) -> None:
-        reading = self.reading()
-        self._changes.value = html.changes(reading)
-        disabled = is_busy or bool(reading.errors) or not reading.changes
-        self._apply.disabled = disabled
-        self._apply.tooltip = (
-            "A call for this model is under way"
-            if is_busy
-            else "Mend what is wrong first"
-            if reading.errors
-            else "Change something first"
-            if not reading.changes
-            else "Write the changes and read the model back"
-        )
+    def changed(self) -> dict[str, str]:
+        """Return the texts that are not as they were."""
+        return {name: text for name, text in self._texts().items() if text != self._before[name]}
+
+    def revert(self) -> None:
+        for name, box in self._boxes.items():
+            box.value = self._before[name]
+
+    def show(self) -> None:
+        self._changes.value = html.reading(self.reading(), self._scope, wanted=self.wanted)
 
     def close(self) -> None:
-        for button in (self._apply, self._close):
-            button.close()  # their Layout and Style are the panel's
-        close_widgets(*(widget for widget in _tree(self.box) if widget not in (self._apply, self._close)))
+        for widget in (*self._boxes.values(), *self.widgets):
+            widget.close()

@@ -1,0 +1,41 @@
+# What .ci/run, .ci/matrix and .ci/soak share: to be sourced, in the folder whose .venv is used.
+# shellcheck shell=bash
+
+section() { printf '\n== %s\n' "$1"; }
+
+# Compiled modules are kept: the tests start hundreds of processes.
+unset PYTHONDONTWRITEBYTECODE
+
+# The command of a heading in README is the first fenced block under it.
+readme_command() {
+  awk -v heading="## $1" '$0 == heading {found = 1} found && /^```/ {inside = !inside; if (!inside) exit; next} inside' README.md
+}
+
+install() {
+  local root=()
+  [ "$(id -u)" -eq 0 ] || root=(sudo)
+  "${root[@]}" apt-get update -q
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$@"
+}
+
+need_chromium() {
+  command -v chromium > /dev/null || command -v google-chrome > /dev/null || install chromium
+}
+
+need_node() {
+  command -v npm > /dev/null || install nodejs npm
+}
+
+# A virtual environment in .venv with these extras, unless it has them.
+need_venv() {
+  local extras=$1
+  [ -e ".venv/has-$extras" ] && return
+  if command -v uv > /dev/null; then
+    [ -d .venv ] || uv venv --quiet --seed --python python3 .venv
+    uv pip install --quiet --compile-bytecode --python .venv/bin/python -e ".[$extras]"
+  else
+    [ -d .venv ] || python3 -m venv .venv
+    .venv/bin/pip install --quiet --disable-pip-version-check -e ".[$extras]"
+  fi
+  touch ".venv/has-$extras"
+}

@@ -1,0 +1,119 @@
+"""`doctor`: what is looked at, what is said of it, and that nobody waits long for it."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pieces_nb import doctor
+from pieces_nb.doctor import Check, Subject, examine
+from pieces_nb.emulator import Emulator
+from pieces_nb.text import Front, worded
+from pieces_nb.wire import discovery
+
+
+@pytest.fixture(autouse=True)
+def _no_port_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(discovery, "port_files", list)
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A port that accepts and never says a word."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(16)
+        yield listening.getsockname()[1]
+
+
+def named(checks: list[Check], name: str) -> Check:
+    return next(check for check in checks if check.name == name)
+
+
+def test_a_server_that_is_well_gets_its_ticks(server: Emulator) -> None:
+    checks = examine(Subject(server.url))
+    assert named(checks, "Pieces OS").ok
+    assert "emulator" in named(checks, "version").seen
+    assert named(checks, "models").seen.startswith("5 models, 4 of them local, 1 downloaded, 0 loaded")
+    assert named(checks, "engine").ok
+    assert {"memory", "disk", "where this runs", "versions", "proxy variables"} <= {check.name for check in checks}
+
+
+def test_nothing_found_says_what_was_tried_and_what_to_do_in_the_callers_words() -> None:
+    check = named(examine(Subject(ports=())), "Pieces OS")
+    assert check.ok is False
+    assert "39300" in check.seen
+    assert "`%pieces_model connect emulator`" in worded(check.step, Front.NOTEBOOK)
+    assert "`--url http://127.0.0.1:PORT`" in worded(check.step, Front.TERMINAL)
+    assert "`ModelClient.emulator()`" in worded(check.step, Front.PYTHON)
+
+
+def test_a_given_address_that_is_dead_says_who_gave_it() -> None:
+    check = named(examine(Subject("http://127.0.0.1:9", "PIECES_OS_URL")), "Pieces OS")
+    assert check.ok is False
+    assert check.seen.endswith("(from PIECES_OS_URL)")
+
+
+def test_a_server_that_stays_silent_costs_two_seconds_at_most(silent: int) -> None:
+    began = time.monotonic()
+    checks = examine(Subject(f"http://127.0.0.1:{silent}"))
+    assert time.monotonic() - began < 3.0  # two, and slack for a busy machine
+    assert named(checks, "Pieces OS").ok is not True
+    assert named(checks, "versions").ok
+
+
+def test_another_program_on_a_port_of_pieces_os_is_told(silent: int) -> None:
+    checks = examine(Subject(ports=(silent,)))
+    assert str(silent) in named(checks, "other programs on its ports").seen
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("null", "names no port"), ("9", "says 9 and is stale: Pieces OS does not answer there")],
+)
+def test_a_port_file_that_is_stale_or_empty_is_told(
+    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / ".port.txt"
+    file.write_text(text, "utf-8")
+    monkeypatch.setattr(discovery, "port_files", lambda: [file])
+    check = named(examine(Subject(ports=())), "port files")
+    assert check.ok is None
+    assert check.seen.endswith(words)
+
+
+def test_a_list_without_local_models_says_why_and_what_to_do() -> None:
+    with Emulator(models=[{"name": "GPT-4o", "cloud": True}]) as server:
+        check = named(examine(Subject(server.url)), "models")
+    assert check.ok is False
+    assert check.seen.startswith("1 model, 0 of them local")
+    assert check.step
+
+
+def test_the_report_has_no_names_paths_or_secrets(
+    server: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://user:secret@proxy.example:3128")
+    file = tmp_path / ".port.txt"
+    file.write_text("9", "utf-8")
+    monkeypatch.setattr(discovery, "port_files", lambda: [file])
+    report = json.dumps([[check.name, check.ok, dict(check.facts)] for check in examine(Subject(server.url))])
+    for private in ("secret", "proxy.example", str(tmp_path), str(Path.home()), socket.gethostname(), "Phi-2"):
+        assert private not in report
+    assert getpass.getuser() == "root" or getpass.getuser() not in report
+
+
+def test_a_check_that_breaks_hides_no_other(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(_environment: object) -> Check:
+        raise RuntimeError("of its own")
+
+    monkeypatch.setattr(doctor, "_proxies", breaks)
+    checks = examine(Subject(server.url))
+    assert named(checks, "proxies").seen == "cannot be told: RuntimeError('of its own')"
+    assert named(checks, "Pieces OS").ok

@@ -1,0 +1,137 @@
+"""One client in threads, in children of fork, in pickles; and arguments of types that cannot be meant."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pieces_nb import ModelClient, Settings
+from pieces_nb.errors import BadArguments, PiecesError
+from pieces_nb.history import HISTORY
+from tests.hostile.server import ID, HostileServer, progress, websocket
+
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+
+
+def in_child(check: Callable[[], object]) -> str:
+    """Run `check` in a forked child; return what it says or raises."""
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            words = repr(check())
+        except BaseException as exc:  # noqa: BLE001 - a child must not go on with the parent's tests
+            words = f"{type(exc).__name__}: {exc}"
+        os.write(write_end, words.encode())
+        os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end, "rb") as pipe:
+        words = pipe.read().decode()
+    os.waitpid(child, 0)
+    return words
+
+
+@forks
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_follows_nothing_that_it_did_not_start(odd: HostileServer, odd_client: ModelClient) -> None:
+    odd.answers["progress"] = websocket(progress("IN-PROGRESS", 10))
+    download = odd_client.download(ID)
+
+    def look() -> object:
+        return len(odd_client.downloads), HISTORY.running(), odd_client.get(ID).name
+
+    assert in_child(look) == "(0, [], 'Phi-2')"
+    assert list(odd_client.downloads) == [download]
+    assert len(HISTORY.running()) == 1
+
+
+@forks
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_lock_that_a_thread_holds_at_the_fork_is_free_in_the_child(
+    odd_client: ModelClient,
+) -> None:
+    odd_client.connect()
+    with odd_client._lock, HISTORY._lock:
+        words = in_child(lambda: (len(odd_client.downloads), HISTORY.running()))
+    assert words == "(0, [])"
+
+
+@pytest.mark.parametrize("make", [pickle.dumps, copy.copy, copy.deepcopy])
+def test_a_client_says_in_one_line_that_it_cannot_be_pickled(
+    odd_client: ModelClient, make: Callable[[object], object]
+) -> None:
+    with pytest.raises(TypeError, match=r"^A ModelClient cannot be pickled or copied: it holds connections\."):
+        make(odd_client)
+
+
+# Arguments
+
+
+@pytest.mark.parametrize("model", [None, 3, b"phi-2", ["phi-2"], True])
+@pytest.mark.parametrize("call", ["get", "download", "load", "cancel", "snapshot", "update", "delete", "ensure"])
+def test_a_model_of_a_wrong_type_is_a_type_error_in_one_line(client: ModelClient, call: str, model: Any) -> None:
+    with pytest.raises(TypeError, match=r"^A model is named by a text \(.*\) or by a Model, not ") as caught:
+        getattr(client, call)(model)
+    assert isinstance(caught.value, PiecesError)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", [39015, 3.5, b"http://127.0.0.1:1", ["x"]])
+def test_an_address_of_a_wrong_type_is_a_type_error_in_one_line(url: Any) -> None:
+    with pytest.raises(TypeError, match=r"^url is a text such as 'http://127.0.0.1:39300', not "):
+        ModelClient(url)
+    with pytest.raises(TypeError, match=r"^settings is a Settings, not "):
+        ModelClient(settings=url)
+
+
+@pytest.mark.parametrize("name", ["timeout_s", "load_timeout_s", "wait_timeout_s", "stall_after_s"])
+@pytest.mark.parametrize("value", [-1, -0.5, math.nan, -math.inf])
+def test_a_timeout_that_cannot_be_is_refused_also_when_assigned_later(name: str, value: float) -> None:
+    settings = Settings()
+    before = vars(settings).copy()
+    with pytest.raises(BadArguments, match=f"{name} is a number of seconds from 0 up, not"):
+        Settings(**{name: value})
+    with pytest.raises(BadArguments, match=f"{name} is a number of seconds from 0 up, not"):
+        setattr(settings, name, value)
+    assert vars(settings) == before
+
+
+@pytest.mark.parametrize("value", ["10", [1], True, object()])
+def test_a_timeout_of_a_wrong_type_is_a_type_error(value: Any) -> None:
+    with pytest.raises(TypeError, match="timeout_s is a number of seconds, not"):
+        Settings(timeout_s=value)
+    with pytest.raises(TypeError, match="load_timeout_s is a number of seconds, not None"):
+        Settings(load_timeout_s=None)  # type: ignore[arg-type]  # that is the point
+
+
+@pytest.mark.parametrize("value", [0, math.inf])
+def test_a_call_has_some_time_and_not_for_ever(value: float) -> None:
+    with pytest.raises(BadArguments, match="timeout_s is how long a call may take"):
+        Settings(timeout_s=value)
+
+
+def test_a_setting_that_does_not_exist_is_not_set_silently() -> None:
+    with pytest.raises(AttributeError, match=r"Settings has timeout_s, .*, not timeout"):
+        Settings().timeout = 3
+
+
+def test_settings_show_what_they_are() -> None:
+    settings = Settings(wait_timeout_s=5)
+    words = "Settings(timeout_s=10.0, load_timeout_s=600.0, wait_timeout_s=5, stall_after_s=30.0)"
+    assert repr(settings) == words
+    assert settings.wait_timeout_s == 5
+
+
+@pytest.mark.parametrize("timeout", [-1, math.nan])
+def test_ensure_with_a_timeout_that_cannot_be_asks_nobody(odd: HostileServer, timeout: float) -> None:
+    with ModelClient(odd.url) as client, pytest.raises(BadArguments, match="timeout is a number of seconds"):
+        client.ensure(ID, timeout=timeout)
+    assert odd.log == []
+    assert sys.exc_info() == (None, None, None)

@@ -1,0 +1,67 @@
+"""How the tests are shared out among processes: the slow ones first, and those that only wait one by one."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from xdist.scheduler import LoadFileScheduling, LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+# From the slowest on; what is not named comes last. A notebook is a file, and its cells stay together.
+SLOW = (
+    "tests/browser",
+    "tests/witnesses",
+    "tests/kernel",
+    "tests/faults",
+    "tests/everywhere/test_programs.py",
+    "tests/project/test_readme.py",
+    "tests/views/terminal/test_process.py",
+    "tests/everywhere",
+    "notebooks",
+    "tests/hostile",
+    "tests/emulator",
+)
+# Their tests share nothing that is dear to make, so each may go to any process.
+INDEPENDENT = (
+    "tests/kernel",
+    "tests/faults",
+    "tests/everywhere/test_programs.py",
+    "tests/project/test_readme.py",
+    "tests/views/terminal/test_process.py",
+    "tests/hostile",
+)
+MOST_WORKERS = 8
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Two for each core, as most tests wait for something; none for a file or a test that was named."""
+    if any(".py" in argument or ".ipynb" in argument for argument in config.args):
+        return 0
+    return min(2 * (os.cpu_count() or 1), MOST_WORKERS)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False  # the order is ours
+    return _ByFileOrTest(config, log)
+
+
+class _ByFileOrTest(LoadFileScheduling):  # type: ignore[misc] # xdist ships no types
+    """Files stay whole, but for those whose tests are independent."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid if nodeid.startswith(INDEPENDENT) else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow ones first, in every process alike: one that began last would be waited for alone."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    return next((place for place, folder in enumerate(SLOW) if item.nodeid.startswith(folder)), len(SLOW))
