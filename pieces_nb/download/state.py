@@ -824,8 +824,8 @@ def _never_began(state: DownloadState, asked_at: float) -> End | None:
             return End(DownloadStatus.CANCELED)
         if verdict.status is DownloadStatus.COMPLETED and not _is_known_missing(record):
             return End(DownloadStatus.COMPLETED)
-    # Where no flag tells and no frame speaks of an end, nothing says that it does not run, or that it is not there.
-    if verdict is None and (record.idle is None or not _is_known_missing(record)):
+    # Where no flag tells and no frame speaks of an end, nothing says that it does not run; or that it is not there.
+    if (verdict is None and record.idle is None) or not _is_known_missing(record):
         return None
     return _failed(f"it never began: {state.heard or 'the server said nothing'}")
 
