@@ -11,12 +11,19 @@ readme_command() {
   awk -v heading="## $1" '$0 == heading {found = 1} found && /^```/ {inside = !inside; if (!inside) exit; next} inside' README.md
 }
 
-need_chromium() {
-  command -v chromium > /dev/null || command -v google-chrome > /dev/null && return
+install() {
   local root=()
   [ "$(id -u)" -eq 0 ] || root=(sudo)
   "${root[@]}" apt-get update -q
-  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q chromium
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -q "$@"
+}
+
+need_chromium() {
+  command -v chromium > /dev/null || command -v google-chrome > /dev/null || install chromium
+}
+
+need_node() {
+  command -v npm > /dev/null || install nodejs npm
 }
 
 # A virtual environment in .venv with these extras, unless it has them.

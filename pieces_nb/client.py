@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from pieces_nb.download.throttle import UpdateBudget
 from pieces_nb.errors import CancelNotConfirmed, ModelNotFound, ModelStateError, PiecesError, PiecesUnreachable
@@ -28,13 +28,22 @@ if TYPE_CHECKING:
     from pieces_nb.download.state import Timing
     from pieces_nb.emulator import Emulator
     from pieces_nb.registry import Registry
+    from pieces_nb.rows import Rows
     from pieces_nb.views.frames import Table
     from pieces_nb.views.panel import Panel
     from pieces_nb.wire.discovery import Found
-    from pieces_nb.workflows import Context, Loans
+    from pieces_nb.workflows import Context, Loans, Step
 
 __all__ = ["ModelClient", "Settings"]
 log = logging.getLogger(__name__)
+
+
+class Ensured(NamedTuple):
+    """What became of `ensure`: the model, its plan as it stands now, and whether anything was done."""
+
+    model: Model
+    steps: list[Step]
+    changed: bool
 
 
 _budget = UpdateBudget()  # one for all clients of this process: they share one front end
@@ -179,46 +188,34 @@ class ModelClient:
 
         Sizes in units of 1e9 bytes, parameters in billions, NaN and '' where unknown. `wide` gives every wire field.
         """
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
         models = self.models() if models is None else models
-        frame = tables.wide_frame(models) if wide else tables.list_frame(models)
-        count = "1 model" if len(models) == 1 else f"{len(models)} models"
-        return tables.Table.of(frame, caption=f"{count} · {self.server}", when_empty="No models.")
+        return _table(rows.models(models, server=self.server, wide=wide))
 
     def change_table(self, before: Model, after: Model, changes: Iterable[str]) -> Table:
         """Return old and new values, one row a changed field."""
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        frame = tables.change_frame(before.raw, after.raw, list(changes))
-        return tables.Table.of(frame, caption=f"{after.shown} · {self.server}", shows_index=True)
+        return _table(rows.changes(before, after, changes, server=self.server))
 
     def progress_table(self, downloads: Sequence[Download]) -> Table:
         """Return one row a download: name status percentage done_gb size_gb speed_mb_s time_left_s stalled_since id."""
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        return tables.Table.of(
-            tables.progress_frame(downloads), caption=self.server, when_empty="Nothing is downloading."
-        )
+        return _table(rows.progress(downloads, server=self.server))
 
     def history_table(self) -> Table:
         """Return what was done here, oldest first; `started` is in UTC, `bytes` NaN where nothing is transferred."""
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        frame = tables.history_frame(self.history.entries())
-        return tables.Table.of(frame, caption="What was done here, times in UTC", when_empty="Nothing was done yet.")
+        return _table(rows.history(self.history.entries()))
 
     def usage(self) -> Table:
         """Return what models take, biggest first: name resource size_gb free_with, and the totals below."""
-        from pieces_nb import workflows
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        shares, note = workflows.usage(self.models(), machine=self._context.machine())
-        return tables.Table.of(
-            tables.usage_frame(shares),
-            caption=f"{note} · {self.server}",
-            when_empty="No model is loaded and none is downloaded.",
-        )
+        return _table(rows.usage(self.models(), self._context.machine(), server=self.server))
 
     def ensure(
         self,
@@ -237,8 +234,24 @@ class ModelClient:
         that is all. `tell` hears each step that is to be done, in words, before anything is. The download is waited for
         `timeout` seconds at most, or as `wait` does it. Raises what download and load raise.
         """
+        from pieces_nb import rows
+
+        done = self.ensured(model, load=load, force=force, dry_run=dry_run, timeout=timeout, wait=wait, tell=tell)
+        return _table(rows.plan(done.model, done.steps, server=self.server))
+
+    def ensured(
+        self,
+        model: str | Model,
+        *,
+        load: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+        timeout: float | None = None,
+        wait: Callable[[Download], object] | None = None,
+        tell: Callable[[str], object] | None = None,
+    ) -> Ensured:
+        """Do what `ensure` does, and return what became of it."""
         from pieces_nb import workflows
-        from pieces_nb.views import frames as tables
 
         timeout_s = seconds_or_none("timeout", timeout)
 
@@ -247,17 +260,17 @@ class ModelClient:
             _ = wait(download) if wait is not None else download.wait(timeout_s)
 
         context, seen = self._context, self.get(model)
-        if not dry_run:
-            seen = workflows.ensure(context, seen, into_memory=load, force=force, fetch=fetch, tell=tell)
         steps = workflows.plan(seen, load=load, machine=context.machine())
-        return tables.Table.of(tables.plan_frame(steps), caption=f"{seen.shown} is {seen.state} · {self.server}")
+        if dry_run or all(step.done for step in steps):
+            return Ensured(seen, steps, changed=False)
+        seen = workflows.ensure(context, seen, into_memory=load, force=force, fetch=fetch, tell=tell)
+        return Ensured(seen, workflows.plan(seen, load=load, machine=context.machine()), changed=True)
 
     def snapshot(self, *models: str | Model) -> Table:
         """Return the snapshots of models side by side: one column each, indexed by the wire's fields, nested dotted."""
-        from pieces_nb.views import frames as tables
+        from pieces_nb import rows
 
-        seen = [self.get(model) for model in models]
-        return tables.Table.of(tables.snapshot_frame(seen), caption=self.server, shows_index=True)
+        return _table(rows.snapshot([self.get(model) for model in models], server=self.server))
 
     # Downloads -------------------------------------------------------------------------------------------------------
 
@@ -498,6 +511,12 @@ def _shared_emulator() -> Emulator:
         return shared()
     except EmulatorError as exc:
         raise PiecesUnreachable(f"{exc}") from exc
+
+
+def _table(rows: Rows) -> Table:
+    from pieces_nb.views.frames import Table
+
+    return Table.of(rows)
 
 
 _SLICE_S = 0.2  # how long at most an interrupt stays unheard

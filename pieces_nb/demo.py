@@ -1,25 +1,24 @@
 """`pieces-nb demo`: the quickstart notebook, run for real in a Jupyter kernel, told in the terminal as it happens.
 
 Works on the emulator only. Shows what the kernel sends, and nothing that it does not: the moving line under a download
-is the text of the widget that a notebook would show.
+is what the widget of a notebook tells programs.
 """
 
 from __future__ import annotations
 
-import re
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
-from html import unescape
 from pathlib import Path
 from typing import Any, TextIO
 
 from pieces_nb.errors import PiecesError
+from pieces_nb.text import printable
 
 _KEPT_LINES = 14
 _EVERY_S = 1.0  # a line of progress this often where no line can be written over
@@ -32,17 +31,6 @@ def notebooks_folder() -> Path:
         if (folder / "quickstart.ipynb").exists():
             return folder
     raise PiecesError(f"The example notebooks are missing beside {here}; installing pieces_nb again brings them back.")
-
-
-def main(arguments: list[str]) -> int:
-    """Run the demo, or with `--lab` open its notebook in JupyterLab. Returns the exit code."""
-    parser = ArgumentParser(
-        prog="pieces-nb demo", description="Run the quickstart notebook against the emulator, here in the terminal."
-    )
-    parser.add_argument("--lab", action="store_true", help="open a copy of the notebooks in JupyterLab instead")
-    if hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without ■ and ─ shows the rest
-    return open_lab() if parser.parse_args(arguments).lab else run_notebook(sys.stdout)
 
 
 def open_lab() -> int:
@@ -150,18 +138,20 @@ class _Story:
                 self._say(_shortened(content["data"].get("text/plain", "")))
             case "comm_open" | "comm_msg":
                 state = content.get("data", {}).get("state", {})
-                self._progress(str(state.get("value", "")))
+                if told := state.get("placeholder"):
+                    self._progress(str(told))
             case _:
                 pass
 
-    def _progress(self, html: str) -> None:
-        """Show the row of a running download: what the widget says in words, on one line that moves."""
-        if "<progress" not in html:
-            return
-        percentage = re.search(r'value="([\d.]+)"', html)
-        filled = round(float(percentage.group(1)) / 5) if percentage else 0
-        spans = [unescape(span) for span in re.findall(r"<span[^>]*>(.*?)</span>", html)]
-        line = f"{spans[0]}  {'█' * filled}{'░' * (20 - filled)}  {spans[-1]}"
+    def _progress(self, told: str) -> None:
+        """Show the row of a running download, which its widget tells programs as JSON, on one line that moves."""
+        try:
+            row = json.loads(told)
+            name, words = printable(row["name"]), printable(row["words"])
+            filled = round((row["percentage"] or 0) / 5)
+        except (ValueError, TypeError, KeyError):
+            return  # the placeholder of another widget
+        line = f"{name}  {'█' * filled}{'░' * (20 - filled)}  {words}"
         if self._rewrites:
             self._out.write(f"\r\x1b[2K{line}"[: shutil.get_terminal_size().columns + 4])
             self._moving = True

@@ -139,6 +139,8 @@ class Operation(Generic[_T]):
         except ModelNotFound:
             raise
         except PiecesError as exc:
+            if self._connection.closed:
+                raise
             self._last_words = str(exc)
             return False
         self._seen, self._last_words = [seen], command.tell(seen)

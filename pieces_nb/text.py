@@ -74,6 +74,9 @@ class Front(StrEnum):
     TERMINAL = "terminal"
 
 
+PROGRAMS = {Front.PYTHON: "", Front.NOTEBOOK: "%pieces_model", Front.TERMINAL: "pieces-nb"}
+
+
 class Step(NamedTuple):
     """Something that the reader can do next: a line for the magic and the terminal, and the same in Python."""
 
@@ -81,14 +84,15 @@ class Step(NamedTuple):
     python: str
     terminal: str = ""  # what a terminal types, where it is not the same line
 
+    def typed(self, front: Front) -> str:
+        """Return what to type where `front` speaks."""
+        if front is Front.PYTHON:
+            return self.python
+        return f"{PROGRAMS[front]} {self.terminal if front is Front.TERMINAL and self.terminal else self.line}"
+
     def worded(self, front: Front) -> str:
         """Return the step as `front` says it, in backticks."""
-        match front:
-            case Front.NOTEBOOK:
-                return f"`%pieces_model {self.line}`"
-            case Front.TERMINAL:
-                return f"`pieces-nb {self.terminal or self.line}`"
-        return f"`{self.python}`"
+        return f"`{self.typed(front)}`"
 
 
 class ByFront(NamedTuple):

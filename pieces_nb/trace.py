@@ -10,22 +10,26 @@ Each line is an object with `t`, the seconds since the first one, and `kind`:
     frame     over socket `n`: `data` as it came (JSON), or `text` if it is none
     end       the last line: `status`, `words`, and how many `frames` were left out for want of room
 
-Only calls about this one model are recorded, no list of others. The home folder and the user's name are taken out of
-all texts, as is the name of a server that is not this machine. A trace stays below 10 MB: then frames are left out.
+Only calls about this one model are recorded, no list of others. The home folder, the user's names and those of the
+machines are taken out of all texts. What is not JSON for everybody (NaN) is null in an answer and a text in a frame.
+A trace stays below 10 MB: then frames are left out.
 """
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
+import math
 import os
+import platform
 import re
 import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote, urlsplit
 
 from pieces_nb import __version__
@@ -33,7 +37,7 @@ from pieces_nb.client import ModelClient, Settings
 from pieces_nb.download.download import Download
 from pieces_nb.errors import BadArguments, ModelStateError, PiecesError
 from pieces_nb.model.models import Model
-from pieces_nb.text import printable
+from pieces_nb.text import Step, printable
 from pieces_nb.wire.addresses import host_of, is_loopback, quoted_id
 from pieces_nb.wire.connection import EMULATOR, Connection, address_from_environment
 from pieces_nb.wire.http import Answer, Transport
@@ -44,6 +48,7 @@ MOST_BYTES = 10_000_000
 _MOST_FRAME_BYTES = 8_000_000  # of all frames together; the rest is for snapshots and the end
 _MOST_TEXT = 2_000
 _MOST_BODY_BYTES = 100_000
+_MOST_DEPTH = 28  # whoever replays it reads 32 levels, of which the line is one
 _MODEL = "{model}"
 # What the program goes by is never a person's name.
 _KEPT_FIELDS = frozenset(("id", "status"))
@@ -54,10 +59,16 @@ Redact = Callable[[str], str]
 # What is private -----------------------------------------------------------------------------------------------------
 
 
-def redactor(home: Path | None = None, names: Iterable[str] | None = None, *, url: str = "") -> Redact:
-    """Return what takes home folders (`~`), the user's names (`USER`) and a foreign server (`SERVER`) out of a text."""
+def redactor(
+    home: Path | None = None, names: Iterable[str] | None = None, *, host: str | None = None, url: str = ""
+) -> Redact:
+    """Return what takes private words out of a text, each as a whole word.
+
+    These are home folders (`~`), the user's names (`USER`), this machine's (`HOST`) and a foreign server's (`SERVER`).
+    """
     home = home or Path.home()
     names = _user_names(home) if names is None else names
+    host = platform.node() if host is None else host
     rules: list[tuple[re.Pattern[str], str]] = []
     if len(str(home)) > 1:
         plain = str(home)
@@ -71,6 +82,8 @@ def redactor(home: Path | None = None, names: Iterable[str] | None = None, *, ur
         rules.append((_any_of(known, r"(?!\w)", before=r"(?<!\w)"), "USER"))
     if url and not is_loopback(host_of(url)):
         rules.append((_any_of([urlsplit(url).netloc, host_of(url)], ""), "SERVER"))
+    if hosts := {host, host.partition(".")[0]} - {"", "localhost"}:
+        rules.append((_any_of(sorted(hosts, key=len, reverse=True), r"(?!\w)", before=r"(?<!\w)"), "HOST"))
 
     def redact(text: str) -> str:
         for pattern, replacement in rules:
@@ -88,7 +101,18 @@ def _user_names(home: Path) -> set[str]:
     names = {home.name} | {os.environ.get(name, "") for name in ("USER", "USERNAME", "LOGNAME")}
     with suppress(OSError, KeyError, ImportError):  # a user id without a name, as containers have them
         names.add(getpass.getuser())
-    return names
+    full_name = _full_name()
+    return names | {full_name, *full_name.split()}
+
+
+def _full_name() -> str:
+    """Return the person's name as the account has it, '' if it has none."""
+    try:
+        import pwd  # Windows has none
+
+        return pwd.getpwuid(os.getuid()).pw_gecos.partition(",")[0].strip()
+    except (ImportError, KeyError, OSError):
+        return ""
 
 
 def redacted(value: Any, redact: Redact) -> Any:
@@ -115,7 +139,7 @@ class Recorder:
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()  # guards all below: one line at a time
-        self._file: TextIO | None = None
+        self._file: BinaryIO | None = None
         self._redact: Redact = str
         self._prefix = ""
         self._began = 0.0
@@ -127,7 +151,7 @@ class Recorder:
         self.size_bytes = 0
         self.failure: OSError | None = None
 
-    def begin(self, file: TextIO, model: Model, *, server: str, redact: Redact) -> None:
+    def begin(self, file: BinaryIO, model: Model, *, server: str, redact: Redact) -> None:
         with self._lock:
             self._file, self._redact, self._prefix = file, redact, f"/model/{quoted_id(model.id)}"
             self._began = self._clock()
@@ -151,7 +175,7 @@ class Recorder:
             return self._number
 
     def answer(self, number: int, answer: Answer, *, is_snapshot: bool) -> None:
-        body = redacted(_decoded(answer.body), self._redact)
+        body = redacted(_decoded(answer.body, mends=True), self._redact)
         with self._lock:
             if not is_snapshot or not isinstance(body, dict):
                 self._write("answer", {"n": number, "status": answer.status, "body": body})
@@ -203,23 +227,51 @@ class Recorder:
         if self.size_bytes + len(line) > MOST_BYTES:
             return
         try:
-            self._file.write(line)
+            if self._file.write(line.encode("ascii")) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as exc:
+            with suppress(OSError):
+                self._file.truncate(self.size_bytes)  # half a line would spoil those before it
             self.failure, self._file = exc, None
             return
         self.lines += 1
         self.size_bytes += len(line)
 
 
-def _decoded(body: bytes) -> Any:
-    """Return what a body holds: JSON, or its beginning as text."""
+def _decoded(body: bytes, *, mends: bool = False) -> Any:
+    """Return what a body holds: JSON, or its beginning as text.
+
+    What is no JSON for everybody, such as NaN, or too deep for the replay, makes it a text; with `mends` it is null.
+    """
     text = body.decode("utf-8", errors="replace")
     if len(body) <= _MOST_BODY_BYTES:
         with suppress(ValueError, RecursionError):
-            found = json.loads(text)
-            if not isinstance(found, str):
-                return found
+            found = json.loads(text, parse_constant=float)
+            strict = _strict(found, _MOST_DEPTH)
+            if not isinstance(found, str) and (mends or _same(strict, found)):
+                return strict
     return printable(text[:_MOST_TEXT], limit=_MOST_TEXT)
+
+
+def _strict(value: Any, depth: int) -> Any:
+    """Return a decoded value with null for each number that is not finite, and for what lies below `depth` levels."""
+    match value:
+        case float():
+            return value if math.isfinite(value) else None
+        case dict() | list() if not depth:
+            return None
+        case dict():
+            return {key: _strict(inner, depth - 1) for key, inner in value.items()}
+        case list():
+            return [_strict(inner, depth - 1) for inner in value]
+    return value
+
+
+def _same(one: Any, other: Any) -> bool:
+    try:
+        return bool(one == other)
+    except RecursionError:
+        return False
 
 
 # The line to the server ----------------------------------------------------------------------------------------------
@@ -318,9 +370,9 @@ def record(
         client.check_downloadable(seen)
         title = printable(seen.title, limit=80)
         if seen.downloaded:
+            step = Step(f"delete-cache {seen.argument}", f"client.delete_cache({seen.title!r})")
             raise ModelStateError(
-                f"{title} is downloaded already, there is nothing to record; "
-                f"`%pieces_model delete-cache {seen.argument}` deletes its files."
+                f"{title} is downloaded already, there is nothing to record; ", step, " deletes its files."
             )
         found = client.connection.found
         stream = closing.enter_context(_new_file(path))
@@ -350,9 +402,9 @@ def _recording_client(
     return ModelClient(settings=settings, connection=connection)
 
 
-def _new_file(path: Path) -> TextIO:
+def _new_file(path: Path) -> BinaryIO:
     try:
-        return path.open("x", encoding="ascii", buffering=1, newline="\n")
+        return path.open("xb", buffering=0)
     except FileExistsError as exc:
         raise BadArguments(f"{path} exists already; a trace goes into a new file.") from exc
     except (OSError, ValueError) as exc:

@@ -1,4 +1,4 @@
-"""What takes more than one call: load and unload with their checks, `loaded()` blocks, `ensure`, what models take.
+"""What takes more than one call: load and unload with their checks, `loaded()` blocks, `ensure`.
 
 The checks are `rules`' and `machine`'s; how a call is confirmed is `operations`'.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -227,34 +227,7 @@ def delete(context: Context, model: Model, *, verb: str) -> Model:
         return model
 
 
-# What is used, what is to be done ------------------------------------------------------------------------------------
-
-
-class Share(NamedTuple):
-    """What one model takes of memory or disk, and the command that frees it."""
-
-    name: str
-    resource: str
-    size_bytes: int | None
-    free_with: str
-
-
-def usage(models: Sequence[Model], *, machine: Machine) -> tuple[list[Share], str]:
-    """Return what models take, memory first, each the biggest first; and the totals in words."""
-    loaded = sorted((model for model in models if model.loaded), key=lambda model: -(model.ram_bytes or 0))
-    stored = sorted((model for model in models if model.downloaded), key=lambda model: -(model.size_bytes or 0))
-    shares = [
-        Share(model.title, "memory", model.ram_bytes, f"%pieces_model unload {model.argument}") for model in loaded
-    ]
-    shares += [
-        Share(model.title, "disk", model.size_bytes, f"%pieces_model delete-cache {model.argument}") for model in stored
-    ]
-    in_memory = format_bytes(sum(model.ram_bytes or 0 for model in loaded))
-    on_disk = format_bytes(sum(model.size_bytes or 0 for model in stored))
-    return shares, (
-        f"memory: {in_memory} in models{_free(machine.free_memory_bytes)} · "
-        f"disk: {on_disk} in models{_free(machine.free_disk_bytes)}"
-    )
+# What is to be done ---------------------------------------------------------------------------------------------------
 
 
 def _free(free_bytes: int | None, before: str = ", ") -> str:

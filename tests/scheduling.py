@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 # From the slowest on; what is not named comes last. A notebook is a file, and its cells stay together.
 SLOW = (
     "tests/browser",
+    "tests/witnesses",
     "tests/kernel",
     "tests/faults",
     "tests/everywhere/test_programs.py",

@@ -190,6 +190,11 @@ class Model:
     def __hash__(self) -> int:
         return hash(self.id)
 
+    def _repr_html_(self) -> str:
+        from pieces_nb.views.card import card_html
+
+        return card_html(self)
+
     def __repr__(self) -> str:
         return f"Model({self.title!r}, state={str(self.state)!r}, id={self.id!r})"
 

@@ -1,4 +1,7 @@
-"""Tab on a line of `%pieces_model`: `complete` is pure, `install` connects it to IPython. Asks no server itself."""
+"""Tab, by the verbs' declarations: `offers` says what may stand for a word, `complete` reads a line of `%pieces_model`.
+
+Pure, but for `install`, which connects it to IPython. Asks no server itself.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pieces_nb.text import Front
 from pieces_nb.verbs.tokens import quote
 
 if TYPE_CHECKING:
@@ -13,7 +17,9 @@ if TYPE_CHECKING:
 
     from IPython.core.completer import CompletionContext, SimpleMatcherResult
 
-    from pieces_nb.verbs.grammar import Verb
+    from pieces_nb.model.models import Model
+    from pieces_nb.verbs.declaration import Flag, Verb
+    from pieces_nb.verbs.grammar import Grammar
 
 _IDENTIFIER = "pieces_nb.pieces_model_matcher"
 # At the beginning of a line, or after `x =`, where IPython knows one % only.
@@ -26,16 +32,6 @@ _WORD = re.compile(
 )
 _BLANKS = re.compile(r"[ \t\r\n]*")
 
-# The states in which a verb has a use for a model; "any" and "custom" do not go by the state.
-_STATES = {
-    "local": ("available", "downloading", "downloaded", "loaded"),
-    "available": ("available",),
-    "downloading": ("downloading",),
-    "downloaded": ("downloaded",),
-    "cached": ("downloaded", "loaded"),
-    "loaded": ("loaded",),
-}
-
 
 class Completions(NamedTuple):
     """`fragment` is the end of the line that each of `texts` can replace; `kind` says what they are."""
@@ -45,7 +41,7 @@ class Completions(NamedTuple):
     kind: str = ""
 
 
-class _Typed(NamedTuple):
+class Typed(NamedTuple):
     """What stands before the cursor: finished words, and the last one raw, read, and with its open quote."""
 
     words: list[str]
@@ -59,40 +55,35 @@ def is_ours(line_up_to_cursor: str) -> bool:
     return _LINE.match(line_up_to_cursor) is not None
 
 
-def complete(
-    line_up_to_cursor: str,
-    models: Sequence[Any],
-    fields: Iterable[str] = (),
-    *,
-    known: Iterable[Verb] | None = None,
-    after: str = "",
-) -> Completions | None:
+def complete(line_up_to_cursor: str, models: Sequence[Model], *, after: str = "") -> Completions | None:
     """Return what may stand for the last word; None where the line is not one of `%pieces_model`.
 
-    `models` have `name`, `unique`, `id`, `state` and `custom`. `fields` are those that `--set` can change. `known` are
-    the verbs. `after` is the rest of the line: a quote that the editor has closed already is not closed again.
+    `after` is the rest of the line: a quote that the editor has closed already is not closed again.
     """
     line = _LINE.match(line_up_to_cursor)
     if line is None:
         return None
-    typed = _read(line["rest"])
-    kind, texts = _candidates(typed, models, fields, _by_name(known))
-    closed = bool(typed.opened) and after.startswith(typed.opened)
-    shown = [text.removesuffix(typed.opened) for text in texts] if closed else texts
-    return Completions(typed.fragment, tuple(shown), kind)
+    typed = read_line(line["rest"])
+    from pieces_nb.verbs.actions import grammar_for  # not at the top: `%load_ext` needs no verbs
+
+    found = offers(grammar_for(Front.NOTEBOOK), typed.words, typed.value, lambda: models, quoted=bool(typed.opened))
+    texts = [_inserted(text, found.kind, typed.opened) for text in found.texts]
+    if typed.opened and after.startswith(typed.opened):
+        texts = [text.removesuffix(typed.opened) for text in texts]
+    return Completions(typed.fragment, tuple(texts), found.kind)
 
 
-def _by_name(known: Iterable[Verb] | None) -> dict[str, Verb]:
-    # Not at the top: `%load_ext` needs no grammar.
-    from pieces_nb.verbs.grammar import VERBS
-
-    return {verb.name: verb for verb in (VERBS if known is None else known) if verb.name}
+def _inserted(text: str, kind: str, opened: str) -> str:
+    """Return what to insert, quoted so that it is read back; a value that is to follow goes into the same quotes."""
+    if kind == "model":
+        return quote(text, opened=opened)
+    return f"{opened}{text}" if kind == "field" else f"{opened}{text}{opened}"
 
 
 # The line
 
 
-def _read(rest: str) -> _Typed:
+def read_line(rest: str) -> Typed:
     words: list[str] = []
     end = 0
     while True:
@@ -108,14 +99,14 @@ def _end_of(pattern: re.Pattern[str], text: str, start: int) -> int:
     return match.end() if match else start
 
 
-def _unfinished(words: list[str], fragment: str) -> _Typed:
+def _unfinished(words: list[str], fragment: str) -> Typed:
     match = _WORD.match(fragment)
     waiting = (match["open"] or "") if match else ""
     opened = waiting[:1].strip("\\")
     # A lone backslash at the end escapes nothing yet; between single quotes it never does.
     backslashes = len(waiting) - len(waiting.rstrip("\\"))
     finished = fragment[:-1] if backslashes % 2 and opened != "'" else fragment
-    return _Typed(words, fragment, _unquoted(finished + opened), opened)
+    return Typed(words, fragment, _unquoted(finished + opened), opened)
 
 
 def _unquoted(word: str) -> str:
@@ -125,36 +116,60 @@ def _unquoted(word: str) -> str:
         return word
 
 
-# What fits
+# What may stand there
 
 
-def _candidates(
-    typed: _Typed, models: Sequence[Any], fields: Iterable[str], verbs: dict[str, Verb]
-) -> tuple[str, list[str]]:
-    """Return what the candidates are, and their texts, ready to insert."""
-    if not typed.words:
-        return "command", _beginning(typed, [*verbs, "help"])
-    if typed.words == ["help"]:
-        return "command", _beginning(typed, verbs)
-    verb = verbs.get(typed.words[0])
+class Offers(NamedTuple):
+    """What may stand for a word, as plain texts: `kind` is command, flag, field, model or server, '' for nothing."""
+
+    kind: str = ""
+    texts: tuple[str, ...] = ()
+
+
+def offers(
+    grammar: Grammar, words: Sequence[str], value: str, models: Callable[[], Sequence[Model]], *, quoted: bool = False
+) -> Offers:
+    """Return what may stand for the word that begins with `value`, after the finished `words`.
+
+    `models` gives them; it is called only where a model may stand.
+    """
+    leading, name, rest = grammar.split_at_verb(words)
+    verbs = [verb for verb in grammar.verbs if verb]
+    if name is None:
+        return _leading(grammar, leading, value, [*verbs, "help"])
+    if name == "help":
+        return Offers("command", _beginning(value, verbs)) if not rest else Offers()
+    verb = grammar.verbs.get(name)
     if verb is None:
-        return "", []
-    return _of_verb(verb, _Arguments(verb, typed.words[1:]), typed, models, fields)
+        return Offers()
+    given = _Arguments(grammar.flags_of(verb), rest)
+    kind, texts = _of_verb(verb, given, value, models, quoted=quoted)
+    return Offers(kind, tuple(texts))
+
+
+def _leading(grammar: Grammar, leading: Sequence[str], value: str, verbs: Sequence[str]) -> Offers:
+    """Return what may stand where no verb is yet: a verb, or a flag that every verb of a terminal has."""
+    given = _Arguments(grammar.common, leading)
+    if given.awaited:
+        return Offers()
+    if value.startswith("-"):
+        return Offers("flag", _beginning(value, given.open_flags()))
+    return Offers("command", _beginning(value, verbs))
 
 
 def _of_verb(
-    verb: Verb, given: _Arguments, typed: _Typed, models: Sequence[Any], fields: Iterable[str]
-) -> tuple[str, list[str]]:
+    verb: Verb, given: _Arguments, value: str, models: Callable[[], Sequence[Model]], *, quoted: bool
+) -> tuple[str, Iterable[str]]:
     if given.awaited == "--set":
-        return "field", _fields(typed, fields, given, before="")
+        return "field", _fields(value, given)
     if given.awaited:
-        return "", []
-    if not given.names_only and typed.value.startswith("--set=") and "--set" in given.known:
-        return "field", _fields(typed, fields, given, before="--set=")
-    if not given.names_only and typed.fragment.startswith("-"):
-        return "flag", _beginning(typed, given.open_flags())
-    kind, texts = _operands(verb, given, typed, models)
-    if not texts and not typed.fragment and not given.names_only:
+        return "", ()
+    if not given.names_only and value.startswith("--set=") and "--set" in given.known:
+        return "field", [f"--set={field}" for field in _fields(value.removeprefix("--set="), given)]
+    if not given.names_only and value.startswith("-") and not quoted:
+        return "flag", _beginning(value, given.open_flags())
+    kind, texts = _operands(verb, given, value, models)
+    if not texts and not value and not given.names_only and not quoted:
         return "flag", given.open_flags()
     return kind, texts
 
@@ -162,10 +177,8 @@ def _of_verb(
 class _Arguments:
     """The finished words after the verb, sorted as the grammar does."""
 
-    def __init__(self, verb: Verb, words: Iterable[str]) -> None:
-        from pieces_nb.verbs.grammar import HELP
-
-        self.known = {flag.name: flag for flag in (*verb.flags, HELP)}
+    def __init__(self, flags: Iterable[Flag], words: Iterable[str]) -> None:
+        self.known = {flag.name: flag for flag in flags}
         self.flags: list[str] = []
         self.fields: list[str] = []
         self.operands: list[str] = []
@@ -204,24 +217,30 @@ class _Arguments:
         ]
 
 
-def _operands(verb: Verb, given: _Arguments, typed: _Typed, models: Sequence[Any]) -> tuple[str, list[str]]:
-    full = verb.most is not None and len(given.operands) >= verb.most
-    if full or "--all" in given.flags:
-        return "", []
-    if verb.fits == "servers":
-        return "server", _beginning(typed, ["emulator"])
-    return "model", [quote(name, opened=typed.opened) for name in _names(verb, given, typed, models)]
+def _operands(
+    verb: Verb, given: _Arguments, value: str, models: Callable[[], Sequence[Model]]
+) -> tuple[str, Sequence[str]]:
+    place = min(len(given.operands), len(verb.operands) - 1)
+    operand = verb.operands[place] if verb.operands else None
+    full = operand is None or (operand.most is not None and len(given.operands) >= len(verb.operands))
+    if full or operand is None or "--all" in given.flags:
+        return "", ()
+    if operand.choices:
+        return "server", _beginning(value, [operand.choices])
+    return ("model", list(_names(verb, given, value, models()))) if operand.is_model else ("", ())
 
 
-def _names(verb: Verb, given: _Arguments, typed: _Typed, models: Sequence[Any]) -> Iterator[str]:
+def _names(verb: Verb, given: _Arguments, value: str, models: Sequence[Model]) -> Iterator[str]:
+    from pieces_nb.model.rules import why_not
+
     taken = {operand.casefold() for operand in given.operands}
     how_often = _how_often(models)
     for model in models:
-        if _fits(model, verb.fits) and taken.isdisjoint(name.casefold() for name in _names_of(model)):
-            yield from _name_beginning(model, typed.value, how_often)
+        if why_not(model, verb.name) is None and taken.isdisjoint(name.casefold() for name in _names_of(model)):
+            yield from _name_beginning(model, value, how_often)
 
 
-def _name_beginning(model: Any, beginning: str, how_often: dict[str, int]) -> Iterator[str]:
+def _name_beginning(model: Model, beginning: str, how_often: dict[str, int]) -> Iterator[str]:
     """Give the first of name, `unique` and id that begins so, if it means this model alone."""
     start = beginning.casefold()
     for name in _names_of(model):
@@ -230,12 +249,11 @@ def _name_beginning(model: Any, beginning: str, how_often: dict[str, int]) -> It
             return
 
 
-def _names_of(model: Any) -> list[str]:
-    found = (getattr(model, attribute, None) for attribute in ("name", "unique", "id"))
-    return [name for name in found if isinstance(name, str) and name.strip()]
+def _names_of(model: Model) -> list[str]:
+    return [name for name in (model.name, model.unique, model.id) if name.strip()]
 
 
-def _how_often(models: Sequence[Any]) -> dict[str, int]:
+def _how_often(models: Sequence[Model]) -> dict[str, int]:
     """Count the models that go by a name."""
     counts: dict[str, int] = {}
     for model in models:
@@ -244,26 +262,21 @@ def _how_often(models: Sequence[Any]) -> dict[str, int]:
     return counts
 
 
-def _fits(model: Any, kind: str) -> bool:
-    if kind == "custom":
-        return bool(getattr(model, "custom", False))
-    return kind == "any" or getattr(model, "state", "") in _STATES.get(kind, ())
+def _fields(value: str, given: _Arguments) -> list[str]:
+    """Return the fields not set yet, each with its `=`."""
+    from pieces_nb.model.fields import FIELDS
+
+    return [f"{field}=" for field in FIELDS if field not in given.fields and f"{field}=".startswith(value)]
 
 
-def _fields(typed: _Typed, fields: Iterable[str], given: _Arguments, *, before: str) -> list[str]:
-    """Return the fields not set yet, each with its `=`; an open quote stays open for the value."""
-    wanted = [f"{before}{field}=" for field in fields if field not in given.fields]
-    return [typed.opened + text for text in wanted if text.startswith(typed.value)]
-
-
-def _beginning(typed: _Typed, words: Iterable[str]) -> list[str]:
-    return [f"{typed.opened}{word}{typed.opened}" for word in words if word.startswith(typed.value)]
+def _beginning(value: str, words: Iterable[str]) -> tuple[str, ...]:
+    return tuple(word for word in words if word.startswith(value))
 
 
 # IPython
 
 
-def install(ip: Any, source: Callable[[], Sequence[Any]], fields: Iterable[str] = ()) -> None:
+def install(ip: Any, source: Callable[[], Sequence[Model]]) -> None:
     """Complete lines of `%pieces_model` in this shell; `source` gives the models at once, from a cache."""
     from IPython.core.completer import context_matcher
 
@@ -271,7 +284,7 @@ def install(ip: Any, source: Callable[[], Sequence[Any]], fields: Iterable[str] 
 
     @context_matcher(identifier=_IDENTIFIER)  # type: ignore[untyped-decorator] # IPython leaves it untyped
     def pieces_model_matcher(context: CompletionContext) -> SimpleMatcherResult:
-        return _answer(context, source, fields)
+        return _answer(context, source)
 
     ip.Completer.custom_matchers.append(pieces_model_matcher)
 
@@ -282,16 +295,14 @@ def remove(ip: Any) -> None:
     matchers[:] = [matcher for matcher in matchers if getattr(matcher, "matcher_identifier", "") != _IDENTIFIER]
 
 
-def _answer(
-    context: CompletionContext, source: Callable[[], Sequence[Any]], fields: Iterable[str]
-) -> SimpleMatcherResult:
+def _answer(context: CompletionContext, source: Callable[[], Sequence[Model]]) -> SimpleMatcherResult:
     from IPython.core.completer import SimpleCompletion
 
     line = context.text_until_cursor
     if not is_ours(line):
         return {"completions": []}
     after = context.line_with_cursor[context.cursor_position :]
-    found = complete(line, _models_from(source), fields, after=after) or Completions("")
+    found = complete(line, _models_from(source), after=after) or Completions("")
     return {
         "completions": [SimpleCompletion(text, type=found.kind) for text in found.texts],
         "matched_fragment": found.fragment,
@@ -300,7 +311,7 @@ def _answer(
     }
 
 
-def _models_from(source: Callable[[], Sequence[Any]]) -> Sequence[Any]:
+def _models_from(source: Callable[[], Sequence[Model]]) -> Sequence[Model]:
     try:
         return source()
     except Exception:  # noqa: BLE001 - Tab has no place for an error; verbs and flags complete without the models

@@ -1,30 +1,78 @@
-"""Models → DataFrames. Shapes tables and says how they show; asks nobody for anything."""
+"""Rows → DataFrames, and how these show in a notebook or a text console. Asks nobody for anything."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+import math
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
-from pieces_nb.history import Entry
-from pieces_nb.model.models import Model
-from pieces_nb.text import clock, printable
+from pieces_nb.rows import Bar, Kind, Rows
+from pieces_nb.rows import Column as RowsColumn
+from pieces_nb.text import Front, Step, printable, worded
+from pieces_nb.views.table_text import lines_of, text_column
+from pieces_nb.views.text_table import Column
 
-if TYPE_CHECKING:
-    from pieces_nb.download.download import Download
-    from pieces_nb.workflows import Share, Step
-
-_GB = 1e9
 _MOST_ROWS = 60
-_ONE_LINE = 50
-_ID_CELL = re.compile(r"<td>(?=[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}</td>)", re.IGNORECASE)
+_ELIDED = "..."
+_TEXT_COLUMNS = 160  # of the text beside a notebook's HTML: whatever the front end, it is the same
+_MOST_IN_TEXT = 60
+_MOST_NAME = 36
+_MOST_TEXT = 48
+_ID_SHOWN = 8
+_DTYPES = {
+    **dict.fromkeys((Kind.NAME, Kind.ID, Kind.TEXT, Kind.STEP), "str"),
+    Kind.FLAG: "bool",
+    Kind.NUMBER: "float64",
+    Kind.TIME: "datetime64[ns, UTC]",
+    Kind.ANY: "object",
+}
 
-LIST_COLUMNS = ("name", "state", "size_gb", "ram_gb", "parameters_b", "quantization", "provider", "custom", "id")
-_TEXT = ("name", "state", "quantization", "provider", "id")
-_NUMBERS = ("size_gb", "ram_gb", "parameters_b")
+
+def frame_of(rows: Rows, *, front: Front = Front.PYTHON) -> pd.DataFrame:
+    """Return rows as a plain DataFrame. An unknown number is NaN; the dtypes are the same without any rows."""
+    cells = list(zip(*rows.body, strict=True)) if rows.body else [()] * len(rows.columns)
+    series = [_series(column, found, front) for column, found in zip(rows.columns, cells, strict=True)]
+    names = pd.Index([column.name for column in rows.columns], dtype="str" if rows.columns else "object")
+    frame = pd.concat(series, axis=1) if series else pd.DataFrame()
+    frame.columns = names
+    if not rows.shows_index:
+        return frame
+    # By place: a model may be called like the column of the fields.
+    values = frame.iloc[:, 1:]
+    values.index = pd.Index(frame.iloc[:, 0], name=rows.columns[0].name)
+    return _with_gaps(values)
+
+
+def _series(column: RowsColumn, values: Sequence[Any], front: Front) -> pd.Series[Any]:
+    if column.kind is Kind.STEP:
+        values = [value.typed(front) if isinstance(value, Step) else value for value in values]
+    return pd.Series(list(values), dtype=_dtype(column.kind, values))
+
+
+def _dtype(kind: Kind, values: Sequence[Any]) -> str:
+    if kind is Kind.FLAG and any(value is None for value in values):
+        return "boolean"
+    if kind is Kind.NUMBER and values and all(isinstance(value, int) and abs(value) < 2**63 for value in values):
+        return "int64"
+    return _DTYPES[kind]
+
+
+def _with_gaps(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a frame of fields with NaN for what is missing where the others of the row are numbers; else ''."""
+
+    def filled(row: Sequence[Any]) -> list[Any]:
+        known = [value for value in row if value is not None]
+        numbers = bool(known) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in known)
+        return [value if value is not None else float("nan") if numbers else "" for value in row]
+
+    rows = [filled(row) for row in frame.itertuples(index=False, name=None)]
+    return pd.DataFrame(rows, index=frame.index, columns=frame.columns, dtype=object)
 
 
 class Table(pd.DataFrame):
@@ -34,18 +82,23 @@ class Table(pd.DataFrame):
     replaced. The values themselves stay as they are.
     """
 
-    _metadata = ["caption", "when_empty", "shows_index"]  # noqa: RUF012 - pandas' own protocol
+    _metadata = ["caption", "when_empty", "shows_index", "bars", "kinds"]  # noqa: RUF012 - pandas' own protocol
 
     caption: str
     when_empty: str
     shows_index: bool
+    bars: tuple[Bar, ...]
+    kinds: dict[str, Kind]
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, *, caption: str, when_empty: str = "", shows_index: bool = False) -> Table:
-        table = cls(frame)
-        table.caption = caption
-        table.when_empty = when_empty
-        table.shows_index = shows_index
+    def of(cls, rows: Rows, *, front: Front = Front.PYTHON) -> Table:
+        """Return rows as a table whose next steps are told in the words of `front`."""
+        table = cls(frame_of(rows, front=front))
+        table.caption = worded(rows.caption, front)
+        table.when_empty = worded(rows.when_empty, front)
+        table.shows_index = rows.shows_index
+        table.bars = rows.bars
+        table.kinds = {column.name: column.kind for column in rows.columns}
         return table
 
     @property
@@ -55,173 +108,141 @@ class Table(pd.DataFrame):
     def __repr__(self) -> str:
         if self.empty and self.when_empty:
             return f"{self.when_empty}\n{self.caption}"
-        with pd.option_context("display.max_colwidth", 60, "display.width", 160, "display.max_columns", 30):
-            text = _shown(self).to_string(index=self.shows_index, max_rows=_MOST_ROWS, na_rep="", float_format=_figure)
-        return f"{text}\n{self.caption}"
+        lines = lines_of(_columns(self, limit=_MOST_IN_TEXT), shows_index=self.shows_index, width=_console_width())
+        return "\n".join([*lines, self.caption])
 
     def _repr_html_(self) -> str:
         caption = f'<div style="color: var(--jp-ui-font-color2, inherit)">{escape(self.caption)}</div>'
         if self.empty and self.when_empty:
             return f"<div>{escape(self.when_empty)}</div>{caption}"
-        shown = _shown(self)
-        with pd.option_context("display.max_colwidth", 300):
-            # Without these classes a `$` in a cell would be typeset as mathematics.
-            html = shown.to_html(
-                index=self.shows_index,
-                max_rows=_MOST_ROWS,
-                na_rep="",
-                float_format=_figure,
-                border=0,
-                classes=["dataframe", "tex2jax_ignore", "mathjax_ignore"],
-            )
-        if _longest(shown) <= _ONE_LINE:
-            # A row of short texts is one line, but for ids: front ends break every name, whatever the table says.
-            html = _ID_CELL.sub('<td style="font-size: 70%; max-width: 20ch">', html)
-            html = html.replace("<td>", '<td style="white-space: nowrap">')
-        return f"<div>{html}</div>{caption}"
+        bars = "".join(bar_html(bar) for bar in self.bars)
+        return f"<div>{bars}{_html(_columns(self, limit=0), shows_index=self.shows_index)}</div>{caption}"
 
 
-def _shown(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows that will show, as a plain frame with printable texts."""
-    frame = pd.DataFrame(table)
-    if len(frame) > _MOST_ROWS + 1:
-        half = _MOST_ROWS // 2 + 1
-        frame = pd.concat([frame.head(half), frame.tail(half)]) if len(frame) > 2 * half else frame
-    return frame.map(_cell).rename(index=_cell, columns=_cell)
+def _console_width() -> int:
+    """Return the columns of a text console that shows this; a fixed number where a notebook may keep it."""
+    with suppress(AttributeError, ValueError, OSError):
+        if sys.stdout.isatty():
+            return max(20, os.get_terminal_size(sys.stdout.fileno()).columns)
+    return _TEXT_COLUMNS
 
 
-def _longest(frame: pd.DataFrame) -> int:
-    """Return the length of the longest text in a frame."""
-    return max((len(cell) for row in frame.itertuples(index=False) for cell in row if isinstance(cell, str)), default=0)
+# Cells ---------------------------------------------------------------------------------------------------------------
 
 
-def _figure(number: float) -> str:
-    """Return four digits of a small number, every one of a large one: bytes are no 2.595e+07."""
-    return f"{number:.0f}" if 1000 <= abs(number) < 1e15 else f"{number:.4g}"
+def _columns(table: Table, *, limit: int) -> list[Column]:
+    """Return the texts of the rows that will show, of a frame that may have been changed since it was made."""
+    frame, elided = _some_rows(pd.DataFrame(table))
+    named = [(str(frame.columns[place]), frame.iloc[:, place]) for place in range(frame.shape[1])]
+    if table.shows_index:
+        named.insert(0, (str(frame.index.name or ""), frame.index.to_series()))
+    columns = [_column(name, series, table.kinds.get(name), limit=limit) for name, series in named]
+    return [_elided(column) for column in columns] if elided else columns
 
 
-def _cell(value: object) -> object:
-    return printable(str(value)) if isinstance(value, str | list | dict) else value
+def _some_rows(frame: pd.DataFrame) -> tuple[pd.DataFrame, bool]:
+    half = _MOST_ROWS // 2
+    if len(frame) <= _MOST_ROWS:
+        return frame, False
+    return pd.concat([frame.head(half), frame.tail(half)]), True
 
 
-def _gigabytes(size_bytes: int | None) -> float:
-    return float("nan") if size_bytes is None else size_bytes / _GB
+def _elided(column: Column) -> Column:
+    half = _MOST_ROWS // 2
+    cells = [*column.cells[:half], _ELIDED, *column.cells[half:]]
+    return Column(column.name, cells, kind=column.kind)
 
 
-def list_frame(models: Sequence[Model]) -> pd.DataFrame:
-    """Return one row a model: name state size_gb ram_gb parameters_b quantization provider custom id.
+def _column(name: str, series: pd.Series[Any], kind: Kind | None, *, limit: int) -> Column:
+    return text_column(RowsColumn(name, _kind(series, kind)), _values(series), Front.NOTEBOOK, limit=limit)
 
-    Sizes are in units of 1e9 bytes, parameters in billions; an unknown number is NaN, an unknown text ''. No models
-    are zero rows with the same columns and dtypes.
+
+def _kind(series: pd.Series[Any], kind: Kind | None) -> Kind:
+    """Return what a column holds: what it was made with, unless somebody has put something else into it."""
+    numeric = pd.api.types.is_numeric_dtype(series.dtype) and not pd.api.types.is_bool_dtype(series.dtype)
+    if kind is None or (kind is Kind.NUMBER) is not numeric:
+        return Kind.NUMBER if numeric else Kind.ANY
+    return kind
+
+
+def _values(series: pd.Series[Any]) -> list[Any]:
+    return [None if _is_missing(value) else value for value in series.tolist()]
+
+
+def _is_missing(value: object) -> bool:
+    return value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value))
+
+
+# HTML ----------------------------------------------------------------------------------------------------------------
+
+_LEFT, _RIGHT = "text-align: left", "text-align: right"
+
+
+def _html(columns: Sequence[Column], *, shows_index: bool) -> str:
+    """Return a table whose rows are one line each, but for the fields of a model: those wrap.
+
+    Front ends set cells to the right and break names, unless a cell itself says otherwise.
     """
-    columns: dict[str, list[Any]] = {
-        "name": [model.title for model in models],
-        "state": [str(model.state) for model in models],
-        "size_gb": [_gigabytes(model.size_bytes) for model in models],
-        "ram_gb": [_gigabytes(model.ram_bytes) for model in models],
-        "parameters_b": [float("nan") if (b := model.parameters_b) is None else b for model in models],
-        "quantization": [model.quantization for model in models],
-        "provider": [model.provider for model in models],
-        "custom": [model.custom for model in models],
-        "id": [model.id for model in models],
-    }
-    series = {
-        name: pd.Series(values, dtype="str" if name in _TEXT else "bool" if name == "custom" else "float64")
-        for name, values in columns.items()
-    }
-    return pd.DataFrame(series)
-
-
-def wide_frame(models: Sequence[Model]) -> pd.DataFrame:
-    """Return one row a model and one column for every field on the wire, nested ones dotted, '' where missing."""
-    rows = [_flat(model.raw) for model in models]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    return pd.DataFrame([[row.get(name, "") for name in columns] for row in rows], columns=columns, dtype=object)
-
-
-def snapshot_frame(models: Sequence[Model]) -> pd.DataFrame:
-    """Return one column a model, headed by its name, indexed by the wire's fields, nested dotted (`bytes.value`)."""
-    wide = wide_frame(models).T
-    wide.columns = pd.Index([model.title for model in models])
-    wide.index.name = "field"
-    return wide
-
-
-def progress_frame(downloads: Sequence[Download]) -> pd.DataFrame:
-    """Return one row a download: name status percentage done_gb size_gb speed_mb_s time_left_s stalled_since id."""
-    nothing = float("nan")
-
-    def number(value: float | None, unit: float = 1.0) -> float:
-        return nothing if value is None else value / unit
-
-    columns = {
-        "name": ("str", [download.model.title for download in downloads]),
-        "status": ("str", [str(download.status) for download in downloads]),
-        "percentage": ("float64", [number(download.percentage) for download in downloads]),
-        "done_gb": ("float64", [number(download.state.done_bytes, _GB) for download in downloads]),
-        "size_gb": ("float64", [number(download.state.size_bytes, _GB) for download in downloads]),
-        "speed_mb_s": ("float64", [number(download.speed_bytes_per_s, 1e6) for download in downloads]),
-        "time_left_s": ("float64", [number(download.time_left_s) for download in downloads]),
-        "stalled_since": ("str", [clock(s) if (s := download.stalled_since) else "" for download in downloads]),
-        "id": ("str", [download.model.id for download in downloads]),
-    }
-    return pd.DataFrame({name: pd.Series(values, dtype=dtype) for name, (dtype, values) in columns.items()})
-
-
-def usage_frame(shares: Sequence[Share]) -> pd.DataFrame:
-    """Return one row a share: name resource size_gb free_with."""
-    return pd.DataFrame(
-        {
-            "name": pd.Series([share.name for share in shares], dtype="str"),
-            "resource": pd.Series([share.resource for share in shares], dtype="str"),
-            "size_gb": pd.Series([_gigabytes(share.size_bytes) for share in shares], dtype="float64"),
-            "free_with": pd.Series([share.free_with for share in shares], dtype="str"),
-        }
+    heads = "".join(map(_head_html, columns))
+    cells = [[_cell_html(column, text, wraps=shows_index) for text in column.cells] for column in columns]
+    body = [f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True)]
+    # Without these classes a `$` in a cell would be typeset as mathematics.
+    return (
+        '<table class="dataframe tex2jax_ignore mathjax_ignore">\n'
+        f"<thead><tr>{heads}</tr></thead>\n<tbody>\n" + "\n".join(body) + "\n</tbody>\n</table>"
     )
 
 
-def plan_frame(steps: Sequence[Step]) -> pd.DataFrame:
-    """Return one row a step: step needed_gb available_gb verdict."""
-    return pd.DataFrame(
-        {
-            "step": pd.Series([step.step for step in steps], dtype="str"),
-            "needed_gb": pd.Series([_gigabytes(step.needed_bytes) for step in steps], dtype="float64"),
-            "available_gb": pd.Series([_gigabytes(step.available_bytes) for step in steps], dtype="float64"),
-            "verdict": pd.Series([step.verdict for step in steps], dtype="str"),
-        }
+def _head_html(column: Column) -> str:
+    return f'<th style="{_align(column)}; white-space: nowrap">{escape(_cut(column.name))}</th>'
+
+
+def _align(column: Column) -> str:
+    return _RIGHT if column.number else _LEFT
+
+
+def _cell_html(column: Column, text: str, *, wraps: bool) -> str:
+    if wraps:
+        return f'<td style="{_LEFT}; overflow-wrap: anywhere; max-width: 60ch">{escape(text)}</td>'
+    shown = _short(column.kind, text)
+    title = f' title="{escape(text)}"' if shown != text else ""
+    return f'<td style="{_align(column)}; white-space: nowrap"{title}>{escape(shown)}</td>'
+
+
+def _short(kind: Kind, text: str) -> str:
+    match kind:
+        case Kind.ID:
+            return text if len(text) <= _ID_SHOWN + 1 else text[:_ID_SHOWN] + "…"
+        case Kind.NAME:
+            return _cut(text, _MOST_NAME)
+        case Kind.STEP | Kind.NUMBER:
+            return text
+    return _cut(text)
+
+
+def _cut(text: str, limit: int = _MOST_TEXT) -> str:
+    return printable(text, limit=limit)
+
+
+def bar_html(bar: Bar) -> str:
+    """Return a bar with its words beside it; the words alone where the machine is not known."""
+    total = bar.models + (bar.other or 0) + (bar.free or 0)
+    drawn = "" if bar.free is None or not total else _segments(bar, total)
+    return (
+        '<div style="display: flex; flex-wrap: wrap; align-items: center; gap: 0 10px; line-height: 1.6">'
+        f"{drawn}<span>{escape(bar.words)}</span></div>"
     )
 
 
-def history_frame(entries: Sequence[Entry]) -> pd.DataFrame:
-    """Return one row an action: started verb model outcome seconds bytes mean_bytes_per_s reconnects error."""
-    frame = pd.DataFrame(entries, columns=list(Entry._fields))
-    dtypes = {"verb": "str", "model": "str", "outcome": "str", "error": "str", "seconds": "float64"}
-    dtypes |= dict.fromkeys(("bytes", "mean_bytes_per_s", "reconnects"), "float64")
-    frame["started"] = pd.to_datetime(frame["started"], utc=True).dt.floor("ms")
-    frame["seconds"] = frame["seconds"].astype("float64").round(3)
-    return frame.astype(dtypes)
-
-
-def change_frame(before: Mapping[str, Any], after: Mapping[str, Any], fields: Sequence[str]) -> pd.DataFrame:
-    """Return one row a field: its value before and after; '' where it has none."""
-    old, new = _flat(before), _flat(after)
-    seen = [name for name in dict.fromkeys([*old, *new]) if _touched(name, fields)]
-    names = seen + [field for field in fields if not any(_touched(name, [field]) for name in seen)]
-    rows = [[old.get(name, ""), new.get(name, "")] for name in names]
-    return pd.DataFrame(rows, index=pd.Index(names, name="field"), columns=["old", "new"], dtype=object)
-
-
-def _touched(name: str, fields: Sequence[str]) -> bool:
-    return any(name == field or name.startswith(f"{field}.") for field in fields)
-
-
-def _flat(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a flat mapping with dotted names; null is '', a list stays one value, deeper than three levels too."""
-    flat: dict[str, Any] = {}
-    for key, value in raw.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value and name.count(".") < 2:
-            flat.update(_flat(value, f"{name}."))
-        else:
-            flat[name] = "" if value is None else value
-    return flat
+def _segments(bar: Bar, total: int) -> str:
+    parts: Iterable[tuple[int, str]] = (
+        (bar.models, "var(--jp-brand-color1, #1976d2)"),
+        (bar.other or 0, "var(--jp-border-color1, #bdbdbd)"),
+    )
+    inner = "".join(
+        f'<span style="width: {100 * size / total:.1f}%; background: {colour}"></span>' for size, colour in parts
+    )
+    return (
+        f'<span role="img" aria-label="{escape(bar.words)}" style="display: flex; flex: 0 0 16em; height: 0.8em; '
+        f'border: 1px solid var(--jp-border-color1, #bdbdbd)">{inner}</span>'
+    )

@@ -1,6 +1,6 @@
 """`%pieces_model`: registers the magic and its completion, keeps one client for all its calls.
 
-Imports nothing heavy: the grammar, the client and what they need come with the first use.
+Imports nothing heavy: the verbs, the client and what they need come with the first use.
 """
 
 from __future__ import annotations
@@ -12,17 +12,61 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_loca
 from traitlets import Float, Unicode
 
 from pieces_nb.errors import PiecesError, StoppedWaiting
+from pieces_nb.text import Front, Part, worded
 from pieces_nb.verbs import completion
 from pieces_nb.views import cells
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from pieces_nb.verbs.actions import Commands
+    from pieces_nb.download.download import Download
+    from pieces_nb.verbs.session import Session
 
 NAME = "pieces_model"
+
+
+class NotebookFront:
+    """The front end that a verb has in a notebook: what it says is printed, what it waits for has bars."""
+
+    front = Front.NOTEBOOK
+    lives_on = True
+
+    def wait(self, downloads: Sequence[Download], *, timeout_s: float | None) -> None:
+        from pieces_nb.views import notebook
+
+        notebook.wait_shown(downloads, timeout_s=timeout_s)
+
+    def confirm(self, _question: str) -> bool:
+        return False  # a cell has nobody to ask: it says --yes
+
+    def tell(self, *parts: Part) -> None:
+        print(worded(parts, self.front))
+
+    def value_of(self, value: object) -> object:
+        """Return the cell's value for what a verb returned: rows as a table; what is said is printed."""
+        from pieces_nb.download.download import Downloads
+        from pieces_nb.rows import Rows
+        from pieces_nb.verbs.front import Downloading, Said
+        from pieces_nb.views import notebook
+
+        match value:
+            case Said(lines=lines, table=table):
+                for parts in lines:
+                    self.tell(*parts)
+                return None if table is None else self.value_of(table)
+            case Rows():
+                from pieces_nb.views.frames import Table
+
+                return Table.of(value, front=self.front)
+            case Downloading(downloads=downloads, waits=waits, timeout_s=timeout_s):
+                if waits:
+                    self.wait(downloads, timeout_s=timeout_s)
+                else:
+                    notebook.follow(downloads)
+                return downloads[0] if len(downloads) == 1 else Downloads(downloads)
+        return value
 
 
 @magics_class
@@ -43,7 +87,8 @@ class PiecesModelMagics(Magics):
 
     def __init__(self, shell: InteractiveShell) -> None:
         super().__init__(shell)
-        self._commands: Commands | None = None
+        self._front = NotebookFront()
+        self._session: Session | None = None
 
     @no_var_expand
     @needs_local_scope
@@ -51,22 +96,25 @@ class PiecesModelMagics(Magics):
     def pieces_model(self, line: str, cell: str | None = None, local_ns: Mapping[str, Any] | None = None) -> object:
         """Manage the local models of Pieces OS; `%pieces_model help` says how."""
         from pieces_nb.verbs import tokens
+        from pieces_nb.verbs.actions import grammar_for
 
         namespace = ChainMap(dict(local_ns or {}), self.shell.user_ns if self.shell is not None else {})
         try:
-            return self.commands.run_line(tokens.split(line, namespace), cell=cell)
+            command = grammar_for(Front.NOTEBOOK).parse(tokens.split(line, namespace), cell=cell)
+            return self._front.value_of(self.session.run(command))
         except (PiecesError, StoppedWaiting) as exc:
-            exc.shows_one_line = True
+            exc.front, exc.shows_one_line = Front.NOTEBOOK, True
             raise
 
     @property
-    def commands(self) -> Commands:
-        """What the verbs do, with the settings as they are now."""
-        from pieces_nb.verbs.actions import Commands, Settings
+    def session(self) -> Session:
+        """What the verbs act on, with the settings as they are now."""
+        from pieces_nb.client import Settings
+        from pieces_nb.verbs.session import Session
 
-        if self._commands is None:
-            self._commands = Commands(prog=f"%{NAME}")
-        self._commands.set_up(
+        if self._session is None:
+            self._session = Session(self._front)
+        self._session.set_up(
             url=self.url,
             settings=Settings(
                 timeout_s=self.timeout_s,
@@ -75,16 +123,16 @@ class PiecesModelMagics(Magics):
                 stall_after_s=self.stall_after_s,
             ),
         )
-        return self._commands
+        return self._session
 
     def known_models(self) -> list[Any]:
         """Return the models that Tab may offer, at once: none before the first use."""
-        return self._commands.known_models() if self._commands is not None else []
+        return self._session.known_models() if self._session is not None else []
 
     def close(self) -> None:
-        commands, self._commands = self._commands, None
-        if commands is not None:
-            commands.close()
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
 
 def load(shell: InteractiveShell) -> None:
@@ -93,13 +141,7 @@ def load(shell: InteractiveShell) -> None:
     magics = PiecesModelMagics(shell)
     shell.register_magics(magics)
     cells.watch()
-    completion.install(shell, magics.known_models, _field_names())
-
-
-def _field_names() -> list[str]:
-    from pieces_nb.model.fields import FIELDS
-
-    return list(FIELDS)
+    completion.install(shell, magics.known_models)
 
 
 def unload(shell: InteractiveShell) -> None:

@@ -6,6 +6,7 @@ is heard. What stays in the saved notebook is text: at the end the widgets go fr
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -38,6 +39,7 @@ from pieces_nb.views.words import (
     figures_of,
     name_of,
     outage_words,
+    progress_words,
     record,
     total_percentage,
     total_words,
@@ -98,7 +100,9 @@ class Row:
         self._away_since: datetime | None = None
         self._away_until: datetime | None = None
         # The words wrap within their own width, so that they never move the button.
-        self._html = ipywidgets.HTML(value=self._written(), layout={"flex": "1 1 auto", "min_width": "0"})
+        self._html = ipywidgets.HTML(
+            value=self._written(), placeholder=self._told(), layout={"flex": "1 1 auto", "min_width": "0"}
+        )
         self._button: Any = None
         self._canceling = False
         self.box = ipywidgets.HBox([self._html], layout={"align_items": "center"})
@@ -114,9 +118,19 @@ class Row:
         if rows > 1 and not download.done and now - self._shown_at < INTERVAL_S * (rows - 0.5):
             return
         self._shown_at = now
-        self._html.value = self._written()
+        with self._html.hold_sync():  # both in one message
+            self._html.value = self._written()
+            self._html.placeholder = self._told()
         if download.done:
             self.drop_button()
+
+    def _told(self) -> str:
+        """The row for programs, as JSON; '' once it has ended. A page shows no placeholder of an HTML widget."""
+        if self.download.done:
+            return ""
+        download = self.download
+        told = {"name": name_of(download), "percentage": download.percentage, "words": progress_words(download)}
+        return json.dumps(told)
 
     def _written(self) -> str:
         download = self.download

@@ -76,6 +76,11 @@ class Connection:
         self._closed = False
 
     @property
+    def closed(self) -> bool:
+        """Whether `close()` was called: nothing can be asked any more."""
+        return self._closed
+
+    @property
     def given(self) -> bool:
         """Whether somebody named the address."""
         return self._given is not None

@@ -390,7 +390,6 @@ def panel() -> list[Line]:
 
 
 def completion(counts: Sequence[int] = (1_000, 10_000), *, repetitions: int = 15) -> list[Line]:
-    from pieces_nb.model.fields import FIELDS
     from pieces_nb.verbs.completion import complete
 
     lines = []
@@ -398,9 +397,9 @@ def completion(counts: Sequence[int] = (1_000, 10_000), *, repetitions: int = 15
         models = [Model(wire.model(number)) for number in range(count)]
         took = interleaved(
             {
-                "some": lambda models=models: complete("%pieces_model download Lla", models, FIELDS),  # type: ignore[misc]
-                "all": lambda models=models: complete("x = %pieces_model snapshot ", models, FIELDS),  # type: ignore[misc]
-                "verb": lambda models=models: complete("%pieces_model dow", models, FIELDS),  # type: ignore[misc]
+                "some": lambda models=models: complete("%pieces_model download Lla", models),  # type: ignore[misc]
+                "all": lambda models=models: complete("x = %pieces_model snapshot ", models),  # type: ignore[misc]
+                "verb": lambda models=models: complete("%pieces_model dow", models),  # type: ignore[misc]
             },
             repetitions=repetitions,
         )

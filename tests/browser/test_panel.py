@@ -380,5 +380,5 @@ def test_nothing_is_cropped_and_nothing_pushes_the_page_wider(
     _, panel = open_panel(open_notebook, emulator, width=width)
     show_everything(panel)
 
-    assert panel.root.evaluate(CROPPED) == []
+    assert "\n".join(panel.root.evaluate(CROPPED)) == ""
     assert panel.root.evaluate("root => root.scrollWidth <= root.clientWidth + 1")

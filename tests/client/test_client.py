@@ -118,8 +118,8 @@ def test_usage_names_what_frees_each(client: ModelClient) -> None:
     client.load(MINE)
     usage = client.usage()
     assert usage[["name", "resource", "free_with"]].values.tolist() == [
-        ["My Fine-Tune", "memory", '%pieces_model unload "My Fine-Tune"'],
-        ["My Fine-Tune", "disk", '%pieces_model delete-cache "My Fine-Tune"'],
+        ["My Fine-Tune", "memory", "client.unload('My Fine-Tune')"],
+        ["My Fine-Tune", "disk", "client.delete_cache('My Fine-Tune')"],
     ]
     assert "65.5 kB in models" in usage.caption
 

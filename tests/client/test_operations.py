@@ -114,13 +114,14 @@ def test_a_deletion_is_confirmed_by_the_list(odd: HostileServer, odd_client: Mod
             odd.models.pop(ID)
         POLITE["list"](line, request)
 
-    odd.answers["list"] = listed
+    odd.answers |= {"list": listed, "delete": says(YES)}
     odd_client.delete(ID)
     assert (looks, odd.count("delete")) == (5, 1)
 
 
 def test_a_deletion_that_is_none_is_told(odd: HostileServer) -> None:
     odd.models[ID]["custom"] = True
+    odd.answers["delete"] = says(YES)
     with (
         ModelClient(odd.url, timing=QUICK.__class__(confirm_within_s=0.3, poll_soon_s=0.02)) as client,
         pytest.raises(ModelStateError, match=r"not deleted: it is still in the list, 0\.3 s later"),
@@ -158,9 +159,11 @@ def test_a_load_whose_connection_breaks_and_that_is_not_done_says_so_soon(
 ) -> None:
     odd.models[ID]["downloaded"] = True
     odd.answers["load"] = reset
+    odd_client.settings.load_timeout_s = 120.0
     with pytest.raises(PiecesUnreachable, match=r"broke"):
         odd_client.load(ID)
     assert odd.count("load") == 1
+    assert odd_client.history.entries()[-1].seconds < 60
 
 
 def test_a_load_that_does_not_come_in_time_says_what_was_seen(odd: HostileServer) -> None:
@@ -374,13 +377,36 @@ def test_an_interrupted_load_that_the_server_refuses_afterwards_unloads_nothing(
         when(go_on, refuse)(line, request)
 
     odd.answers["load"] = load
+    others = set(threading.enumerate())
     with pytest.raises(StoppedWaiting), odd_client.loaded(ID):
         pytest.fail("the block was entered")
-    (giving_back,) = [thread for thread in threading.enumerate() if thread.name == "pieces-nb-give-back"]
+    (giving_back,) = [one for one in set(threading.enumerate()) - others if one.name == "pieces-nb-give-back"]
     go_on.set()
     giving_back.join(DEADLINE_S)
     assert not giving_back.is_alive()
     assert (odd.models[ID]["loaded"], odd.count("unload")) == (True, 0)
+
+
+def test_a_load_that_waits_when_its_client_is_closed_says_so_at_once(
+    odd: HostileServer, odd_client: ModelClient
+) -> None:
+    odd.models[ID]["downloaded"] = True
+    odd.answers["load"] = silence
+    odd_client.settings.load_timeout_s = 120.0
+    raised: list[Exception] = []
+
+    def load() -> None:
+        try:
+            odd_client.load(ID)
+        except PiecesUnreachable as exc:
+            raised.append(exc)
+
+    thread = threading.Thread(target=load)
+    thread.start()
+    odd.wait_for("load")
+    odd_client.close()
+    thread.join(DEADLINE_S)
+    assert [str(one).partition(";")[0] for one in raised] == ["This client is closed"]
 
 
 def test_of_two_threads_with_a_model_the_last_to_leave_unloads_it(odd: HostileServer, odd_client: ModelClient) -> None:

@@ -1,4 +1,4 @@
-"""What fits, what is used, what is to be done: pure on models, with the machine's figures put in."""
+"""What fits, what is to be done: pure on models, with the machine's figures put in."""
 
 from __future__ import annotations
 
@@ -21,30 +21,6 @@ def model(name: str, *, size: int | None = None, ram: int | None = None, **flags
 
 MACHINE = Machine(8_000_000_000, 4_000_000_000, 200_000_000_000, 100_000_000_000)
 ELSEWHERE = Machine()
-
-
-def test_usage_is_memory_first_and_the_biggest_first() -> None:
-    models = [
-        model("a", size=1, ram=10, downloaded=True, loaded=True),
-        model("b", size=5, ram=None, downloaded=True, loaded=True),
-        model("c", size=3, ram=30, downloaded=True, loaded=True),
-        model("d", size=9, downloading=True),
-    ]
-    shares, note = workflows.usage(models, machine=MACHINE)
-    assert [(share.name, share.resource, share.size_bytes) for share in shares] == [
-        ("c", "memory", 30),
-        ("a", "memory", 10),
-        ("b", "memory", None),
-        ("b", "disk", 5),
-        ("c", "disk", 3),
-        ("a", "disk", 1),
-    ]
-    assert note == "memory: 40 B in models, 4.0 GB free · disk: 9 B in models, 100 GB free"
-
-
-def test_usage_of_a_server_elsewhere_does_not_tell_this_machines_free_space() -> None:
-    shares, note = workflows.usage([], machine=ELSEWHERE)
-    assert (shares, note) == ([], "memory: 0 B in models · disk: 0 B in models")
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from html import unescape
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from pieces_nb import rows
 from pieces_nb.model.models import Model, ModelDownloadProgress, models_from_wire
 from pieces_nb.model.resolve import nearest_names, resolve
 from pieces_nb.model.rules import Filter
-from pieces_nb.text import printable
-from pieces_nb.views import frames as tables
-from pieces_nb.views.frames import Table
+from pieces_nb.rows import Rows
+from pieces_nb.text import Front, printable
+from pieces_nb.views.frames import Table, frame_of
+from pieces_nb.views.table_text import records_of, text_of
 
 KNOWN_FIELDS = (
     *("id", "name", "unique", "cloud", "custom", "downloaded", "downloading", "loaded", "bytes", "ram"),
@@ -49,8 +52,8 @@ FIELDS = st.one_of(st.sampled_from(KNOWN_FIELDS), ODD_TEXT)
 MODELS = st.dictionaries(FIELDS, JSON, max_size=8).map(Model)
 
 
-def shown(frame: Any) -> tuple[str, str]:
-    table = Table.of(frame, caption="from a test", when_empty="nothing", shows_index=True)
+def shown(found: Rows) -> tuple[str, str]:
+    table = Table.of(found)
     return repr(table), table._repr_html_()
 
 
@@ -70,8 +73,11 @@ def test_every_property_of_a_model_of_anything_reads(model: Model) -> None:
 @settings(max_examples=40, deadline=None)
 @given(models=st.lists(MODELS, max_size=3))
 def test_tables_of_models_of_anything_show(models: list[Model]) -> None:
-    for frame in (tables.list_frame(models), tables.wide_frame(models), tables.snapshot_frame(models)):
-        text, html = shown(frame)
+    listed, wide = rows.models(models, server="here"), rows.models(models, server="here", wide=True)
+    for found in (listed, wide, rows.snapshot(models, server="here")):
+        text, html = shown(found)
+        json.dumps(records_of(found, Front.TERMINAL), allow_nan=False)
+        assert not UNPRINTABLE.search(text_of(found, front=Front.TERMINAL, width=80))
         assert "\x1b" not in text
         assert "<script" not in html.lower()
         assert not UNPRINTABLE.search(text + html)
@@ -80,8 +86,8 @@ def test_tables_of_models_of_anything_show(models: list[Model]) -> None:
 @settings(max_examples=100, deadline=None)
 @given(name=ODD_TEXT, other=ODD_TEXT)
 def test_a_change_of_anything_shows(name: str, other: str) -> None:
-    frame = tables.change_frame({name: other}, {other: name}, [name, other, "x.y"])
-    _, html = shown(frame)
+    found = rows.changes(Model({name: other}), Model({other: name}), [name, other, "x.y"], server="here")
+    _, html = shown(found)
     assert "<script" not in html.lower()
 
 
@@ -89,10 +95,11 @@ def test_a_change_of_anything_shows(name: str, other: str) -> None:
 @given(name=ODD_TEXT)
 def test_any_name_survives_the_table_and_its_html(name: str) -> None:
     model = Model({"id": "one", "name": name})
-    frame = tables.list_frame([model])
+    found = rows.models([model], server="here")
+    frame = frame_of(found)
     assert frame["name"].iloc[0] == (name or "one")
     assert frame["id"].iloc[0] == "one"
-    _, html = shown(frame)
+    _, html = shown(found)
     assert "<script" not in html.lower()
     assert printable(name) in unescape(html)
 

@@ -28,15 +28,18 @@ ORDER = (
     *("wire.discovery", "wire.endpoints", "wire.connection"),
     *("until_exit", "doctor"),
     *("download.state", "download.throttle", "download.download"),
-    *("operations", "views.frames", "registry", "workflows", "client"),
+    *("operations", "registry", "workflows", "rows"),
+    *("views.card", "views.text_table", "views.table_text", "views.frames", "client"),
     *("views.words", "views.outputs", "views.bars_html", "views.terminal.bars", "views.notebook", "views.cells"),
     "views.panel",
-    *("verbs.tokens", "verbs.grammar", "verbs.completion", "verbs.actions"),
+    *("verbs.tokens", "verbs.reading", "verbs.front", "verbs.declaration", "verbs.grammar", "verbs.session"),
+    *("verbs.actions", "verbs.completion"),
     *("views.magic", "trace", "demo", "views.terminal", "__main__"),
 )
 # The only ways up, each inside one function: (module, function, what it imports).
 UPWARDS = {
     ("download.download", "_display", "views.notebook"),
+    ("model.models", "Model._repr_html_", "views.card"),
     ("client", "ModelClient.panel", "views.panel"),
     ("client", "_shared_emulator", "emulator"),
 }
@@ -50,7 +53,8 @@ FOREIGN = {
     "ipywidgets": {"views.notebook", "views.cells", "views.panel"},
     "tqdm": {"views.terminal.bars"},
     "tornado": {"emulator"},
-    "pandas": {"views.frames", "views.terminal"},
+    "pandas": {"views.frames"},
+    "wcwidth": {"views.text_table"},
     "psutil": {"machine"},
 }
 PURE = (
@@ -63,8 +67,13 @@ PURE = (
     "model.engine",
     "download.state",
     "download.throttle",
+    "rows",
+    "views.card",
     "views.frames",
+    "views.text_table",
+    "verbs.declaration",
     "verbs.grammar",
+    "verbs.reading",
     "verbs.tokens",
 )
 THE_WORLD = {

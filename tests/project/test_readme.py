@@ -17,10 +17,11 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from pieces_nb.emulator import Emulator
 from pieces_nb.emulator import server as emulator_server
+from pieces_nb.text import Front
 from pieces_nb.verbs import tokens
-from pieces_nb.verbs.grammar import VERBS, build_grammar
+from pieces_nb.verbs.actions import VERBS, grammar_for
 from pieces_nb.views.magic import PiecesModelMagics
-from pieces_nb.views.terminal.verbs import EXTRA
+from pieces_nb.views.terminal import own_verbs
 from tests.conftest import run
 
 README = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
@@ -191,7 +192,7 @@ MAGIC_LINES = sorted({*table_spans(), *(span for span in spans() if re.match(r"%
 
 @pytest.mark.parametrize("span", MAGIC_LINES)
 def test_a_line_of_the_magic_can_be_typed(span: str) -> None:
-    grammar = build_grammar("%pieces_model")
+    grammar = grammar_for(Front.NOTEBOOK)
     for line in readings(span):
         needs_more = " --set" not in line and line.split()[1:2] == ["update"]
         arguments = tokens.split(line.removeprefix("%pieces_model") + (" --set cpu=true" if needs_more else ""))
@@ -212,7 +213,7 @@ def test_the_settings_it_names_are_there() -> None:
 def test_the_commands_of_a_terminal_are_there() -> None:
     named = set(re.findall(r"pieces-nb ([a-z][a-z-]*)", README))
     assert {"demo", "emulator"} <= named
-    assert named <= {verb.name for verb in (*VERBS, *EXTRA)} | {"help"}
+    assert named <= {verb.name for verb in (*VERBS, *own_verbs.VERBS)} | {"help"}
 
 
 def test_python_names_in_the_text_are_there() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from pieces_nb import Download, ModelClient
+from pieces_nb.client import Settings
 from pieces_nb.download.download import Downloads
 from pieces_nb.emulator import Emulator, Faults
 from pieces_nb.emulator import server as emulator_server
@@ -20,13 +21,17 @@ from pieces_nb.errors import (
     DownloadFailed,
     ModelNotFound,
     ModelStateError,
+    PiecesError,
     PiecesUnreachable,
     WaitTimeout,
 )
-from pieces_nb.verbs import actions as commands
+from pieces_nb.rows import LIST_COLUMNS
+from pieces_nb.text import Front
 from pieces_nb.verbs import tokens
-from pieces_nb.verbs.actions import Commands, Settings
-from pieces_nb.views.frames import LIST_COLUMNS, Table
+from pieces_nb.verbs.actions import downloading, grammar_for
+from pieces_nb.verbs.session import Session
+from pieces_nb.views.frames import Table
+from pieces_nb.views.magic import NotebookFront
 from pieces_nb.wire.connection import Connection
 from pieces_nb.wire.discovery import Found
 from tests.conftest import MINE, MODELS, PHI
@@ -39,23 +44,31 @@ NOBODY = "http://127.0.0.1:9"
 class Magic:
     """The verbs as the magic calls them."""
 
-    def __init__(self, url: str, **options: Any) -> None:
-        self.commands = Commands(prog="%pieces_model", **options)
-        self.commands.set_up(url=url, settings=Settings())
+    def __init__(self, url: str, *, confirm: Callable[[str], bool] | None = None) -> None:
+        self.front_end = NotebookFront()
+        if confirm is not None:
+            self.front_end.confirm = confirm  # type: ignore[method-assign,assignment] # somebody who can be asked
+        self.session = Session(self.front_end)
+        self.session.set_up(url=url, settings=Settings())
 
-    def __call__(self, line: str, cell: str | None = None) -> Any:
-        return self.commands.run_line(tokens.split(line), cell=cell)
+    def __call__(self, line: str, cell: str | None = None, **namespace: object) -> Any:
+        command = grammar_for(Front.NOTEBOOK).parse(tokens.split(line, namespace), cell=cell)
+        try:
+            return self.front_end.value_of(self.session.run(command))
+        except PiecesError as exc:
+            exc.front = Front.NOTEBOOK
+            raise
 
     @property
     def client(self) -> ModelClient:
-        return self.commands.client
+        return self.session.client
 
 
 @pytest.fixture
 def magic(server: Emulator) -> Iterator[Magic]:
     magic = Magic(server.url)
     yield magic
-    magic.commands.close()
+    magic.session.close()
 
 
 def until_half(download: Download) -> None:
@@ -73,7 +86,7 @@ def test_the_bare_magic_prints_the_status_and_gives_the_table(
 ) -> None:
     table = magic("")
     assert isinstance(table, Table)
-    assert tuple(table.columns) == LIST_COLUMNS
+    assert tuple(table.columns) == tuple(column.name for column in LIST_COLUMNS)
     assert capsys.readouterr().out == (
         f"Pieces OS emulator 12.3.0-emulator at {server.url} · 5 models · 1 downloaded · 0 loaded · 0 downloading\n"
     )
@@ -101,7 +114,7 @@ def test_status_prints_what_is_loaded_and_has_no_value(magic: Magic, capsys: pyt
 def test_list_gives_the_models_that_fit_its_flags(magic: Magic, line: str, names: list[str]) -> None:
     table = magic(line)
     assert table["name"].tolist() == names
-    assert tuple(table.columns) == LIST_COLUMNS
+    assert tuple(table.columns) == tuple(column.name for column in LIST_COLUMNS)
 
 
 def test_an_empty_list_says_why_it_is_empty(magic: Magic) -> None:
@@ -109,7 +122,7 @@ def test_an_empty_list_says_why_it_is_empty(magic: Magic) -> None:
     with Emulator(models=[]) as empty:
         nothing = Magic(empty.url)
         assert "The server has no models at all." in repr(nothing("list"))
-        nothing.commands.close()
+        nothing.session.close()
 
 
 def test_list_fits_says_what_this_machine_has(magic: Magic) -> None:
@@ -161,22 +174,22 @@ def test_connect_emulator_and_connecting_again_keep_one_emulator(magic: Magic, m
     magic("connect emulator")
     magic("connect emulator")
     assert magic.client.url == shared.url
-    magic.commands.close()
+    magic.session.close()
     assert not shared.running
 
 
 def test_another_address_in_the_settings_means_another_client(magic: Magic) -> None:
     magic("list")
     with Emulator(models=[{"name": "other"}]) as other:
-        magic.commands.set_up(url=other.url, settings=Settings())
+        magic.session.set_up(url=other.url, settings=Settings())
         assert magic("list")["name"].tolist() == ["other"]
-        magic.commands.close()
+        magic.session.close()
 
 
 def test_settings_reach_the_client_that_is_there(magic: Magic, server: Emulator) -> None:
     magic("list")
     client = magic.client
-    magic.commands.set_up(url=server.url, settings=Settings(timeout_s=3.5, load_timeout_s=4.5))
+    magic.session.set_up(url=server.url, settings=Settings(timeout_s=3.5, load_timeout_s=4.5))
     assert magic.client is client
     assert client.settings.load_timeout_s == 4.5
     assert client.connection.timeout_s == 3.5
@@ -253,7 +266,7 @@ def test_a_timeout_ends_the_waiting_and_not_the_download(magic: Magic, server: E
     with pytest.raises(WaitTimeout, match=r"Phi-2: .* after 0\.5 s of waiting; the download goes on\."):
         magic("download phi-2 --timeout 0.5")
     assert magic.client.get(PHI).downloading
-    magic.commands.set_up(url=server.url, settings=Settings(wait_timeout_s=0.25))
+    magic.session.set_up(url=server.url, settings=Settings(wait_timeout_s=0.25))
     with pytest.raises(WaitTimeout, match=r"after 0\.25 s"):
         magic("progress --watch")
 
@@ -335,11 +348,10 @@ def test_update_takes_json_in_the_cell_with_fields_nobody_knows(magic: Magic) ->
 
 
 def test_update_takes_values_of_the_notebook(magic: Magic) -> None:
-    arguments = tokens.split("update mine:1b --set maxTokens.total={total} --set name=$name", {"total": 7, "name": "B"})
-    table: Any = magic.commands.run_line(arguments)
+    table = magic("update mine:1b --set maxTokens.total={total} --set name=$name", total=7, name="B")
     assert table["new"].to_dict() == {"name": "B", "maxTokens.total": 7}
     with pytest.raises(BadArguments, match=r"maxTokens\.total takes a whole number from 0 up, not \"7\""):
-        magic.commands.run_line(tokens.split("update mine:1b --set maxTokens.total={total}", {"total": "7"}))
+        magic("update mine:1b --set maxTokens.total={total}", total="7")
 
 
 @pytest.mark.parametrize(
@@ -407,28 +419,28 @@ def test_where_somebody_can_be_asked_the_answer_decides(
     magic("delete-cache mine:1b")
     assert asked == ["This deletes the downloaded files of My Fine-Tune, 65.5 kB. Go on?"] * 2
     assert "Deleted" in capsys.readouterr().out
-    magic.commands.close()
+    magic.session.close()
 
 
 def test_nobody_is_asked_about_what_cannot_be_done_anyway(server: Emulator) -> None:
     magic = Magic(server.url, confirm=lambda _: pytest.fail("somebody was asked"))
     with pytest.raises(ModelStateError, match="not a custom model"):
         magic("delete phi-2")
-    magic.commands.close()
+    magic.session.close()
 
 
 # Completion's models
 
 
 def test_tab_knows_no_models_before_the_first_use() -> None:
-    assert Magic(NOBODY).commands.known_models() == []
+    assert Magic(NOBODY).session.known_models() == []
 
 
 def test_tab_gives_the_models_as_last_listed_and_never_waits_for_a_dead_server(magic: Magic, server: Emulator) -> None:
     magic("list")
-    assert [model.name for model in magic.commands.known_models()] == [model["name"] for model in MODELS]
+    assert [model.name for model in magic.session.known_models()] == [model["name"] for model in MODELS]
     server.close()
-    assert len(magic.commands.known_models()) == 5
+    assert len(magic.session.known_models()) == 5
 
 
 # Symptoms that were there once
@@ -439,7 +451,7 @@ def test_progress_of_a_stalled_download_whose_percentage_is_known_does_not_wait_
 ) -> None:
     server.faults = HELD
     until_half(magic("download phi-2 --no-wait"))
-    monkeypatch.setattr(commands, "_FIRST_FRAMES_S", 100.0)
+    monkeypatch.setattr(downloading, "_FIRST_FRAMES_S", 100.0)
     before = time.monotonic()
     assert magic("progress")["percentage"].tolist() == [50.0]
     assert time.monotonic() - before < 50
@@ -448,7 +460,7 @@ def test_progress_of_a_stalled_download_whose_percentage_is_known_does_not_wait_
 def test_other_servers_that_were_found_are_told(magic: Magic, capsys: pytest.CaptureFixture[str]) -> None:
     url = magic.client.url
     found = Found(url, "12.0.0", others=(39305, 39310))
-    magic.commands._replace_client(ModelClient(connection=Connection(find=lambda: found)))
+    magic.session.use(ModelClient(connection=Connection(find=lambda: found)))
     magic("status")
     assert capsys.readouterr().out.splitlines() == [
         f"Pieces OS 12.0.0 at {url} · 5 models · 1 downloaded · 0 loaded · 0 downloading",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given
@@ -16,40 +14,46 @@ from IPython.core.inputtransformer2 import TransformerManager
 from IPython.core.interactiveshell import InteractiveShell
 from traitlets.config import Config
 
+from pieces_nb.model.fields import FIELDS
+from pieces_nb.model.models import Model
+from pieces_nb.text import Front
 from pieces_nb.verbs import completion
-from pieces_nb.verbs.completion import Completions, complete
-from pieces_nb.verbs.grammar import VERBS, Verb, build_grammar
+from pieces_nb.verbs.actions import VERBS, grammar_for
+from pieces_nb.verbs.completion import Completions, Offers, complete, offers
+from pieces_nb.verbs.declaration import MODEL, Verb
+from pieces_nb.verbs.grammar import Grammar
 from pieces_nb.verbs.tokens import split
 
-FIELDS = ("description", "name", "maxTokens.total")
-GRAMMAR = build_grammar("%pieces_model")
+GRAMMAR = grammar_for(Front.NOTEBOOK)
+FLAGS: dict[str, dict[str, bool]] = {
+    "cloud": {"cloud": True},
+    "available": {},
+    "downloading": {"downloading": True},
+    "downloaded": {"downloaded": True},
+    "loaded": {"downloaded": True, "loaded": True},
+}
 
 
-@dataclass(frozen=True)
-class Known:
-    name: str
-    state: str = "available"
-    unique: str = ""
-    id: str = ""
-    custom: bool = False
+def known(name: str, state: str = "available", unique: str = "", model_id: str = "", custom: bool = False) -> Model:
+    return Model({"name": name, "unique": unique, "id": model_id, "custom": custom, **FLAGS[state]})
 
 
-CLOUD = Known("GPT-4o", "cloud", "gpt-4o", "id-1")
-AVAILABLE = Known("Phi-2", "available", "phi:2.7b", "id-2")
-DOWNLOADING = Known("Mistral 7B", "downloading", "mistral:7b", "id-3")
-DOWNLOADED = Known("Llama 3", "downloaded", "llama3:8b", "id-4")
-LOADED = Known("Gemma", "loaded", "gemma:2b", "id-5")
-MINE = Known("mine", "downloaded", "mine:latest", "id-6", custom=True)
+CLOUD = known("GPT-4o", "cloud", "gpt-4o", "id-1")
+AVAILABLE = known("Phi-2", "available", "phi:2.7b", "id-2")
+DOWNLOADING = known("Mistral 7B", "downloading", "mistral:7b", "id-3")
+DOWNLOADED = known("Llama 3", "downloaded", "llama3:8b", "id-4")
+LOADED = known("Gemma", "loaded", "gemma:2b", "id-5")
+MINE = known("mine", "downloaded", "mine:latest", "id-6", custom=True)
 MODELS = (CLOUD, AVAILABLE, DOWNLOADING, DOWNLOADED, LOADED, MINE)
 
 
-def after(line: str, models: Sequence[Any] = MODELS, **options: Any) -> Completions:
-    found = complete("%pieces_model " + line, models, FIELDS, **options)
+def after(line: str, models: Sequence[Model] = MODELS, **options: Any) -> Completions:
+    found = complete("%pieces_model " + line, models, **options)
     assert found is not None
     return found
 
 
-def texts(line: str, models: Sequence[Any] = MODELS, **options: Any) -> list[str]:
+def texts(line: str, models: Sequence[Model] = MODELS, **options: Any) -> list[str]:
     return list(after(line, models, **options).texts)
 
 
@@ -88,9 +92,13 @@ def test_help_takes_one_command() -> None:
     assert texts("help load ") == []
 
 
-def test_verbs_that_were_added_elsewhere_complete_too() -> None:
-    extra = Verb("emulator", "", "Serve.", (), lambda _: GRAMMAR.parse(["status"]))
-    assert texts("emu", known=[*VERBS, extra]) == ["emulator"]
+def test_a_verb_that_is_added_completes_by_its_declaration() -> None:
+    extra = Verb("tune", "Tune.", lambda *_, **__: None, operands=(MODEL,))
+    extended = Grammar(Front.TERMINAL, [*VERBS, extra])
+    assert offers(extended, [], "tu", lambda: MODELS) == Offers("command", ("tune",))
+    assert offers(extended, ["--json", "tune"], "Phi", lambda: MODELS) == Offers("model", ("Phi-2",))
+    assert offers(extended, ["tune"], "--", lambda: MODELS) == Offers("flag", ("--json", "--quiet", "--url", "--help"))
+    assert offers(extended, ["--url"], "", lambda: MODELS) == Offers()
 
 
 # Names
@@ -100,7 +108,7 @@ def test_verbs_that_were_added_elsewhere_complete_too() -> None:
     ("verb", "models"),
     [
         ("snapshot", MODELS),
-        ("progress", MODELS),
+        ("progress", [DOWNLOADING]),
         ("panel", MODELS),
         ("download", [AVAILABLE]),
         ("cancel", [DOWNLOADING]),
@@ -112,7 +120,7 @@ def test_verbs_that_were_added_elsewhere_complete_too() -> None:
         ("ensure", [AVAILABLE, DOWNLOADING, DOWNLOADED, LOADED, MINE]),
     ],
 )
-def test_only_models_that_fit_the_verb_are_offered(verb: str, models: Sequence[Known]) -> None:
+def test_only_models_that_fit_the_verb_are_offered(verb: str, models: Sequence[Model]) -> None:
     assert [split(text)[0] for text in texts(f"{verb} ")] == [model.name for model in models]
 
 
@@ -126,9 +134,12 @@ def test_the_unique_name_and_the_id_complete_when_the_name_begins_otherwise() ->
 
 
 def test_a_name_that_two_models_have_is_told_apart_by_the_unique_name_or_the_id() -> None:
-    twins = [Known("Phi", unique="phi:a", id="1"), Known("phi", unique="phi:b", id="2")]
+    twins = [known("Phi", unique="phi:a", model_id="1"), known("phi", unique="phi:b", model_id="2")]
     assert texts("snapshot ", twins) == ["phi:a", "phi:b"]
-    assert texts("snapshot ", [Known("Phi", unique="u", id="1"), Known("Phi", unique="u", id="2")]) == ["1", "2"]
+    assert texts("snapshot ", [known("Phi", unique="u", model_id="1"), known("Phi", unique="u", model_id="2")]) == [
+        "1",
+        "2",
+    ]
 
 
 def test_a_model_that_was_given_is_not_offered_again() -> None:
@@ -179,14 +190,14 @@ def test_the_value_of_a_flag_is_neither_a_name_nor_a_flag() -> None:
 
 
 def test_fields_are_offered_after_set_with_their_equals_sign() -> None:
-    assert after("update mine --set ") == Completions("", ("description=", "name=", "maxTokens.total="), "field")
-    assert texts("update mine --set ma") == ["maxTokens.total="]
-    assert texts("update mine --set=de") == ["--set=description="]
+    assert after("update mine --set ") == Completions("", tuple(f"{name}=" for name in FIELDS), "field")
+    assert texts("update mine --set maxTokens.t") == ["maxTokens.total="]
+    assert texts("update mine --set=des") == ["--set=description="]
 
 
 def test_set_repeats_and_a_field_that_was_set_is_not_offered_again() -> None:
     assert texts("update mine --set name=x --s") == ["--set"]
-    assert texts("update mine --set name=x --set ") == ["description=", "maxTokens.total="]
+    assert texts("update mine --set name=x --set ") == [f"{name}=" for name in FIELDS if name != "name"]
 
 
 def test_an_open_quote_stays_open_for_the_value_of_the_field() -> None:
@@ -236,12 +247,12 @@ names = (st.sampled_from(NASTY) | st.text(min_size=1)).filter(str.strip)
 @given(name=names, opened=st.sampled_from(["", "'", '"']), verb=st.sampled_from(["load", "download", "x = "]))
 def test_an_inserted_name_is_read_back_exactly(name: str, opened: str, verb: str) -> None:
     line = f"{'x = ' if verb == 'x = ' else ''}%pieces_model snapshot {opened}"
-    found = complete(line, [Known(name)])
+    found = complete(line, [known(name)])
     assert found is not None
     [text] = found.texts
     arguments = split((line.removesuffix(found.fragment) + text).partition("%pieces_model")[2])
     assert arguments[-1] == name
-    assert GRAMMAR.parse(arguments) == GRAMMAR.parse(["snapshot", "--", name])
+    assert GRAMMAR.parse(arguments).arguments == {"models": (name,)}
 
 
 @given(name=names, data=st.data())
@@ -252,22 +263,19 @@ def test_a_name_begun_in_quotes_completes_to_itself(name: str, data: st.DataObje
     if opened == "'" and "'" in beginning:
         return
     line = "%pieces_model snapshot " + typed
-    found = complete(line, [Known(name)])
+    found = complete(line, [known(name)])
     assert found is not None
     assert found.fragment == typed
     assert [split(text) for text in found.texts] == [[name]]
 
 
-class Broken:
-    name = None
-    state: ClassVar[list[str]] = ["loaded"]
-    custom = "yes"
+BROKEN = Model({"name": None, "state": ["loaded"], "custom": "yes", "unique": 5})
 
 
 @given(st.text(), st.sampled_from(["", "snapshot ", "cancel ", "update mine --set ", 'load "', "unload '"]))
 def test_no_line_and_no_model_makes_it_fail(rest: str, verb: str) -> None:
     line = f"%pieces_model {verb}{rest}"
-    found = complete(line, [*MODELS, Broken(), None, SimpleNamespace(name="x", state=None)], FIELDS)
+    found = complete(line, [*MODELS, BROKEN, Model({})])
     assert found is not None
     assert line.endswith(found.fragment)
 
@@ -298,7 +306,7 @@ def tab(shell: InteractiveShell, code: str, cursor: int | None = None) -> list[s
 
 
 def test_in_ipython_only_the_last_word_is_replaced(shell: InteractiveShell) -> None:
-    completion.install(shell, lambda: MODELS, FIELDS)
+    completion.install(shell, lambda: MODELS)
     assert tab(shell, "x = 1\ny = %pieces_model load Ll") == ["x = 1\ny = %pieces_model load 'Llama 3'"]
     assert tab(shell, "%%pieces_model update mi") == ["%%pieces_model update mine"]
     assert tab(shell, "%pieces_model unload Gemma --") == ["%pieces_model unload Gemma --help"]
@@ -320,7 +328,7 @@ def test_in_ipython_python_names_and_files_stay_out(shell: InteractiveShell) -> 
 
 @given(name=names)
 def test_in_ipython_an_accepted_name_reaches_the_magic_exactly(name: str) -> None:
-    found = complete("%pieces_model snapshot ", [Known(name)])
+    found = complete("%pieces_model snapshot ", [known(name)])
     assert found is not None
     manager = TransformerManager()  # type: ignore[no-untyped-call] # IPython leaves it untyped
     code = manager.transform_cell("%pieces_model snapshot " + found.texts[0])
@@ -341,7 +349,7 @@ def test_a_source_that_fails_leaves_verbs_and_flags(shell: InteractiveShell) -> 
 def test_other_lines_do_not_ask_the_source(shell: InteractiveShell) -> None:
     asked: list[str] = []
 
-    def source() -> Sequence[Known]:
+    def source() -> Sequence[Model]:
         asked.append("models")
         return MODELS
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
@@ -14,22 +13,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pieces_nb.errors import BadArguments
-from pieces_nb.verbs import grammar
-from pieces_nb.verbs.grammar import VERBS, Change, Command, Flag, Given, Help, Verb, build_grammar, parse_json_cell
+from pieces_nb.text import Front
+from pieces_nb.verbs import reading
+from pieces_nb.verbs.actions import VERBS, grammar_for
+from pieces_nb.verbs.declaration import Flag, Verb
+from pieces_nb.verbs.grammar import Command, Grammar
+from pieces_nb.verbs.reading import Change, json_cell
 from pieces_nb.verbs.tokens import Expanded, split
 
-MAGIC = build_grammar("%pieces_model")
-TERMINAL = build_grammar("pieces-nb", for_terminal=True)
+MAGIC = grammar_for(Front.NOTEBOOK)
+TERMINAL = grammar_for(Front.TERMINAL)
 NAMED = [verb.name for verb in VERBS if verb.name]
+Call = tuple[str, dict[str, Any]]
 
 
 def say(line: str, **namespace: object) -> Command:
     return MAGIC.parse(split(line, namespace))
 
 
+def given_of(command: Command) -> Call:
+    """The verb that was said, and the arguments that say something."""
+    said = {name: value for name, value in command.arguments.items() if value not in (None, False, ())}
+    return command.verb.name, said
+
+
+def call(verb: str, **arguments: Any) -> Call:
+    return verb, arguments
+
+
 def page(command: Command) -> str:
-    assert isinstance(command, Help)
-    return command.text
+    assert command.verb.name == "help"
+    text = command.arguments["page"]
+    assert isinstance(text, str)
+    return text
 
 
 def refused(line: str, **namespace: object) -> str:
@@ -41,65 +57,66 @@ def refused(line: str, **namespace: object) -> str:
 
 
 @pytest.mark.parametrize(
-    ("line", "command"),
+    ("line", "expected"),
     [
-        ("", grammar.Overview()),
-        ("status", grammar.Status()),
-        ("connect", grammar.Connect(None)),
-        ("connect http://127.0.0.1:39300", grammar.Connect("http://127.0.0.1:39300")),
-        ("list", grammar.List()),
-        ("list llama --local --wide", grammar.List("llama", local=True, wide=True)),
-        ("snapshot a b", grammar.Snapshot(("a", "b"))),
-        ("download a", grammar.Download(("a",))),
-        ("download a b --no-wait --timeout 1.5", grammar.Download(("a", "b"), wait=False, timeout_s=1.5)),
-        ("progress", grammar.Progress()),
-        ("progress a --watch", grammar.Progress(("a",), watch=True)),
-        ("cancel a b", grammar.Cancel(("a", "b"))),
-        ("cancel --all", grammar.Cancel(all_models=True)),
-        ("load 'Phi 2' --force", grammar.Load("Phi 2", force=True)),
-        ("unload a", grammar.Unload(("a",))),
-        ("unload --all", grammar.Unload(all_models=True)),
-        ("update a --set x=1 --set y=", grammar.Update("a", (Change("x", "1"), Change("y", "")))),
-        ("create a", grammar.Create("a")),
-        ("create a --set x=1=2", grammar.Create("a", (Change("x", "1=2"),))),
-        ("delete a --yes", grammar.Delete("a", yes=True)),
-        ("delete-cache a", grammar.DeleteCache("a")),
-        ("ensure a --load --dry-run", grammar.Ensure("a", load=True, dry_run=True)),
-        ("usage", grammar.Usage()),
-        ("history", grammar.History()),
-        ("panel", grammar.Panel()),
-        ("panel a", grammar.Panel("a")),
+        ("", call("")),
+        ("status", call("status")),
+        ("connect", call("connect")),
+        ("connect http://127.0.0.1:39300", call("connect", to="http://127.0.0.1:39300")),
+        ("list", call("list")),
+        ("list llama --local --wide", call("list", pattern=("llama",), local=True, wide=True)),
+        ("list coder qwen", call("list", pattern=("coder", "qwen"))),
+        ("snapshot a b", call("snapshot", models=("a", "b"))),
+        ("download a", call("download", models=("a",))),
+        ("download a b --no-wait --timeout 1.5", call("download", models=("a", "b"), no_wait=True, timeout=1.5)),
+        ("progress", call("progress")),
+        ("progress a --watch", call("progress", models=("a",), watch=True)),
+        ("cancel a b", call("cancel", models=("a", "b"))),
+        ("cancel --all", call("cancel", all_models=True)),
+        ("load 'Phi 2' --force", call("load", model="Phi 2", force=True)),
+        ("unload a", call("unload", models=("a",))),
+        ("unload --all", call("unload", all_models=True)),
+        ("update a --set x=1 --set y=", call("update", model="a", changes=(Change("x", "1"), Change("y", "")))),
+        ("create a", call("create", name="a")),
+        ("create a --set x=1=2", call("create", name="a", changes=(Change("x", "1=2"),))),
+        ("delete a --yes", call("delete", model="a", yes=True)),
+        ("delete-cache a", call("delete-cache", model="a")),
+        ("ensure a --load --dry-run --timeout 5", call("ensure", model="a", load=True, dry_run=True, timeout=5)),
+        ("usage", call("usage")),
+        ("history", call("history")),
+        ("panel", call("panel")),
+        ("panel a", call("panel", model="a")),
     ],
 )
-def test_every_verb_gives_its_command(line: str, command: Command) -> None:
-    assert say(line) == command
+def test_every_verb_gives_its_command(line: str, expected: Call) -> None:
+    assert given_of(say(line)) == expected
 
 
 @pytest.mark.parametrize("name", [flag.name for verb in VERBS if verb.name == "list" for flag in verb.flags])
-def test_each_flag_of_list_sets_the_attribute_of_its_name(name: str) -> None:
-    flags: dict[str, Any] = {name.removeprefix("--"): True}
-    assert say(f"list {name}") == grammar.List(**flags)
+def test_each_flag_of_list_sets_the_argument_of_its_name(name: str) -> None:
+    assert given_of(say(f"list {name}")) == call("list", **{name.removeprefix("--"): True})
 
 
 @pytest.mark.parametrize("words", list(itertools.permutations(["phi-2", "mistral", "--no-wait", "--timeout=5"])))
 def test_flags_and_names_come_in_any_order(words: tuple[str, ...]) -> None:
-    found = MAGIC.parse(["download", *words])
     names = tuple(word for word in words if not word.startswith("-"))
-    assert found == grammar.Download(names, wait=False, timeout_s=5)
+    assert given_of(MAGIC.parse(["download", *words])) == call("download", models=names, no_wait=True, timeout=5)
 
 
 def test_the_value_of_a_flag_between_names_is_no_name() -> None:
-    assert say("download phi-2 --timeout 5 mistral") == grammar.Download(("phi-2", "mistral"), timeout_s=5)
+    said = say("download phi-2 --timeout 5 mistral")
+    assert given_of(said) == call("download", models=("phi-2", "mistral"), timeout=5)
 
 
 def test_two_dashes_end_the_flags() -> None:
-    assert say("load -- --force") == grammar.Load("--force")
-    assert say("download --no-wait -- -x -- --help") == grammar.Download(("-x", "--", "--help"), wait=False)
-    assert say("status --") == grammar.Status()
+    assert given_of(say("load -- --force")) == call("load", model="--force")
+    said = say("download --no-wait -- -x -- --help")
+    assert given_of(said) == call("download", models=("-x", "--", "--help"), no_wait=True)
+    assert given_of(say("status --")) == call("status")
 
 
 def test_a_single_dash_is_a_name() -> None:
-    assert say("load -") == grammar.Load("-")
+    assert given_of(say("load -")) == call("load", model="-")
 
 
 # Values from the notebook
@@ -108,19 +125,20 @@ def test_a_single_dash_is_a_name() -> None:
 @pytest.mark.parametrize("value", ["--all", "--yes", "-h", "--help", "--", "--all --yes", "a b", "'", '"', "x=--all"])
 @pytest.mark.parametrize("verb", ["delete", "load", "panel", "snapshot"])
 def test_a_value_is_a_model_and_never_a_flag(verb: str, value: str) -> None:
-    command = say(f"{verb} $x", x=value)
-    assert getattr(command, "models", None) == (value,) or getattr(command, "model", None) == value
-    assert not getattr(command, "yes", False)
+    name, arguments = given_of(say(f"{verb} $x", x=value))
+    assert name == verb
+    assert arguments in ({"models": (value,)}, {"model": value})
 
 
 @given(st.text().filter(str.strip))
 def test_any_text_of_a_server_is_one_model(value: str) -> None:
-    assert say("cancel {x}", x=value) == grammar.Cancel((value,))
-    assert say("load --force {x}", x=value) == grammar.Load(value, force=True)
+    assert given_of(say("cancel {x}", x=value)) == call("cancel", models=(value,))
+    assert given_of(say("load --force {x}", x=value)) == call("load", model=value, force=True)
 
 
 def test_a_model_object_stands_for_its_id() -> None:
-    assert say("load {m}", m=SimpleNamespace(id="the-id", name="Phi 2")) == grammar.Load("the-id")
+    said = say("load {m}", m=SimpleNamespace(id="the-id", name="Phi 2"))
+    assert given_of(said) == call("load", model="the-id")
 
 
 @pytest.mark.parametrize("value", [5, None, ["a"], {"id": "x"}, SimpleNamespace(id=5), SimpleNamespace(id="")])
@@ -149,13 +167,14 @@ def test_an_empty_name_is_refused(line: str) -> None:
 
 @pytest.mark.parametrize("value", [5, None, {"total": 1}, 1.5, True, "--all", "null", "a=b"])
 def test_a_set_value_from_the_notebook_keeps_its_type_and_is_not_read_again(value: object) -> None:
-    expected = grammar.Update("a", (Change("f", value, typed=False),))
+    expected = call("update", model="a", changes=(Change("f", value, typed=False),))
     for line in ("update a --set f={x}", "update a --set=f={x}", "update --set f=$x a"):
-        assert say(line, x=value) == expected
+        assert given_of(say(line, x=value)) == expected
 
 
 def test_json_braces_in_a_set_value_stay_text() -> None:
-    assert say("""update a --set 'f={"total": 5}'""") == grammar.Update("a", (Change("f", '{"total": 5}'),))
+    said = say("""update a --set 'f={"total": 5}'""")
+    assert given_of(said) == call("update", model="a", changes=(Change("f", '{"total": 5}'),))
 
 
 def test_a_value_cannot_choose_the_field_of_set() -> None:
@@ -176,7 +195,7 @@ def test_the_command_itself_has_to_be_typed() -> None:
 def test_no_typed_text_passes_for_a_value(typed: list[str], data: st.DataObject) -> None:
     secret = Expanded("SECRET", source="$x")
     words = data.draw(st.permutations([*typed, secret]))
-    assert MAGIC.parse(["snapshot", *words]) == grammar.Snapshot(tuple(map(str, words)))
+    assert given_of(MAGIC.parse(["snapshot", *words])) == call("snapshot", models=tuple(map(str, words)))
 
 
 # What is wrong
@@ -230,7 +249,7 @@ def test_a_timeout_from_the_notebook_is_a_positive_finite_number_too(seconds: ob
 @pytest.mark.parametrize("seconds", [5, 5.0, "5"])
 def test_a_timeout_may_come_from_the_notebook(seconds: object) -> None:
     for line in ("download a --timeout {s}", "download a --timeout={s}"):
-        assert say(line, s=seconds) == grammar.Download(("a",), timeout_s=5)
+        assert given_of(say(line, s=seconds)) == call("download", models=("a",), timeout=5)
 
 
 @pytest.mark.parametrize("line", ["download a --timeout", "download --timeout --no-wait a", "download --timeout -- a"])
@@ -285,7 +304,7 @@ def test_every_verb_has_one_page_with_usage_flags_and_examples(name: str) -> Non
 @pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.name or "bare")
 def test_every_example_is_understood_and_the_usage_names_every_flag(verb: Verb) -> None:
     for example in verb.examples:
-        assert isinstance(say(example), Command)
+        assert say(example).verb is verb
     assert all(flag.name in verb.usage for flag in verb.flags)
 
 
@@ -311,8 +330,8 @@ def test_cells_are_explained_in_notebooks_only() -> None:
 
 
 def test_the_cell_is_the_body_of_update_and_create() -> None:
-    assert MAGIC.parse(["update", "a"], cell='{"x": 1}') == grammar.Update("a", body={"x": 1})
-    assert MAGIC.parse(["create", "a"], cell='{"x": null}') == grammar.Create("a", body={"x": None})
+    assert MAGIC.parse(["update", "a"], cell='{"x": 1}').arguments["body"] == {"x": 1}
+    assert MAGIC.parse(["create", "a"], cell='{"x": null}').arguments["body"] == {"x": None}
 
 
 @pytest.mark.parametrize(
@@ -338,12 +357,12 @@ values = st.recursive(
 
 @given(st.dictionaries(st.text(), values))
 def test_every_json_object_is_read_as_json_reads_it(body: dict[str, object]) -> None:
-    assert parse_json_cell(json.dumps(body)) == body
+    assert json_cell(json.dumps(body)) == body
 
 
 def test_wrong_json_is_named_by_line_and_column() -> None:
     with pytest.raises(BadArguments, match=r"not JSON at line 2, column 8: "):
-        parse_json_cell('{\n  "a": what\n}')
+        json_cell('{\n  "a": what\n}')
 
 
 @pytest.mark.parametrize(
@@ -362,7 +381,7 @@ def test_wrong_json_is_named_by_line_and_column() -> None:
 )
 def test_json_that_would_not_survive_the_way_is_refused(text: str, problem: str) -> None:
     with pytest.raises(BadArguments, match=problem) as caught:
-        parse_json_cell(text)
+        json_cell(text)
     assert len(str(caught.value)) < 200
 
 
@@ -370,7 +389,7 @@ def test_json_that_would_not_survive_the_way_is_refused(text: str, problem: str)
 def test_any_text_in_a_cell_is_an_object_or_one_line_of_error(text: str) -> None:
     said = ""
     try:
-        assert isinstance(parse_json_cell(text), dict)
+        assert isinstance(json_cell(text), dict)
     except BadArguments as exc:
         said = str(exc)
     assert "\n" not in said
@@ -381,7 +400,8 @@ def test_any_text_in_a_cell_is_an_object_or_one_line_of_error(text: str) -> None
 
 @pytest.mark.parametrize("words", list(itertools.permutations(["list", "--json", "--url=emulator"])))
 def test_a_terminal_may_say_json_and_url_anywhere(words: tuple[str, ...]) -> None:
-    assert TERMINAL.parse(words) == grammar.List(json=True, url="emulator")
+    said = TERMINAL.parse(words)
+    assert (said.verb.name, said.options) == ("list", {"json": True, "url": "emulator", "quiet": False})
 
 
 @pytest.mark.parametrize("name", ["", *NAMED])
@@ -391,33 +411,28 @@ def test_json_and_url_belong_to_every_verb_of_the_terminal_and_to_none_of_the_ma
 
 
 def test_a_terminals_url_with_its_value_apart_comes_before_the_command_too() -> None:
-    assert TERMINAL.parse(["--url", "http://a", "load", "b"]) == grammar.Load("b", url="http://a")
-    assert TERMINAL.parse(["--json"]) == grammar.Overview(json=True)
+    said = TERMINAL.parse(["--url", "http://a", "load", "b"])
+    assert (given_of(said), said.options["url"]) == (call("load", model="b"), "http://a")
+    bare = TERMINAL.parse(["--json"])
+    assert (bare.verb.name, bare.options["json"]) == ("", True)
 
 
 def test_nothing_is_expanded_in_a_terminal() -> None:
-    assert TERMINAL.parse(["load", "{x}"]) == grammar.Load("{x}")
-    assert TERMINAL.parse(["snapshot", "$x", "\ue0000"]) == grammar.Snapshot(("$x", "\ue0000"))
+    assert given_of(TERMINAL.parse(["load", "{x}"])) == call("load", model="{x}")
+    assert given_of(TERMINAL.parse(["snapshot", "$x", "--", "-y"])) == call("snapshot", models=("$x", "-y"))
 
 
-@dataclass(frozen=True)
-class Serve(Command):
-    port: float | None
-
-
-def _serve(given: Given) -> Command:
-    return Serve(given.number("--port", whole=True, least=0))
-
-
-def test_other_verbs_can_be_added_to_the_terminal() -> None:
-    serve = Verb("serve", "[--port N]", "Serve.", ("serve",), _serve, (Flag("--port", "the port", value="N"),))
-    extended = build_grammar("pieces-nb", for_terminal=True, extra=[serve])
-    assert extended.parse(["serve", "--port", "8000", "--json"]) == Serve(8000, json=True)
-    assert "usage: pieces-nb serve [--port N]" in page(extended.parse(["serve", "-h"]))
+def test_a_verb_is_one_declaration_and_parser_help_and_json_follow_from_it() -> None:
+    number = Flag("--at-most", "so many at a time", value="N", read=reading.count)
+    serve = Verb("serve", "Serve.", lambda *_, **__: None, ("serve --at-most 3",), flags=(number,))
+    extended = Grammar(Front.TERMINAL, [*VERBS, serve])
+    said = extended.parse(["serve", "--at-most", "3", "--json"])
+    assert (given_of(said), said.options["json"]) == (call("serve", at_most=3), True)
+    assert "usage: pieces-nb serve [--at-most N]" in page(extended.parse(["serve", "-h"]))
     assert "serve" in page(extended.parse(["help"]))
-    for wrong in ("8.5", "-1", "x"):
-        with pytest.raises(BadArguments, match="whole number for --port"):
-            extended.parse(["serve", "--port", wrong])
+    for wrong in ("8.5", "-1", "0", "x"):
+        with pytest.raises(BadArguments, match="whole number from 1 up for --at-most"):
+            extended.parse(["serve", "--at-most", wrong])
 
 
 @given(

@@ -14,11 +14,14 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from pieces_nb import rows
 from pieces_nb.history import Entry
+from pieces_nb.machine import Machine
 from pieces_nb.model.models import DownloadStatus, Model
-from pieces_nb.views import frames as tables
-from pieces_nb.views.frames import LIST_COLUMNS, Table
-from pieces_nb.workflows import Share, Step
+from pieces_nb.rows import Column, Kind, Rows
+from pieces_nb.text import Front
+from pieces_nb.views.frames import Table, frame_of
+from pieces_nb.workflows import Step
 
 PHI: dict[str, Any] = {
     "id": "m-1",
@@ -36,8 +39,20 @@ MODELS = [Model(PHI), Model(GPT)]
 FLOATS = ["size_gb", "ram_gb", "parameters_b"]
 
 
-def table(frame: pd.DataFrame | None = None, **options: Any) -> Table:
-    return Table.of(tables.list_frame(MODELS) if frame is None else frame, **{"caption": "2 models · here", **options})
+def listed(models: list[Model] = MODELS, *, wide: bool = False) -> pd.DataFrame:
+    return frame_of(rows.models(models, server="here", wide=wide))
+
+
+def wide(models: list[Model] = MODELS) -> pd.DataFrame:
+    return listed(models, wide=True)
+
+
+def snapshot(*models: Model) -> pd.DataFrame:
+    return frame_of(rows.snapshot(models, server="here"))
+
+
+def table(found: Rows | None = None) -> Table:
+    return Table.of(rows.models(MODELS, server="here") if found is None else found)
 
 
 def rendered(one: Table) -> str:
@@ -48,8 +63,8 @@ def rendered(one: Table) -> str:
 
 
 def test_the_list_has_the_documented_columns_in_gigabytes_and_billions() -> None:
-    frame = tables.list_frame(MODELS)
-    assert tuple(frame.columns) == LIST_COLUMNS
+    frame = listed()
+    assert tuple(frame.columns) == tuple(column.name for column in rows.LIST_COLUMNS)
     first = frame.iloc[0].to_dict()
     assert first == {
         "name": "Phi-2",
@@ -65,13 +80,13 @@ def test_the_list_has_the_documented_columns_in_gigabytes_and_billions() -> None
 
 
 def test_the_unknown_is_nan_for_numbers_and_empty_for_texts() -> None:
-    last = tables.list_frame(MODELS).iloc[1]
+    last = listed().iloc[1]
     assert [math.isnan(last[name]) for name in FLOATS] == [True] * 3
     assert [last[name] for name in ("quantization", "provider")] == ["", ""]
 
 
 def test_no_models_are_zero_rows_with_the_same_columns_and_dtypes() -> None:
-    empty, full = tables.list_frame([]), tables.list_frame(MODELS)
+    empty, full = listed([]), listed()
     assert len(empty) == 0
     assert empty.dtypes.to_dict() == full.dtypes.to_dict()
     assert [str(full[name].dtype) for name in FLOATS] == ["float64"] * 3
@@ -79,44 +94,83 @@ def test_no_models_are_zero_rows_with_the_same_columns_and_dtypes() -> None:
     assert empty[empty.size_gb < 1].empty
 
 
-def test_the_wide_list_has_every_field_dotted_and_gaps_are_empty() -> None:
-    wide = tables.wide_frame(MODELS)
-    assert wide.loc[0, "bytes.value"] == 25_952_256
-    assert wide.loc[1, "bytes.value"] == ""
-    assert wide.loc[1, "provider"] == ""
-    assert set(wide.columns) >= {"id", "name", "cloud", "maxTokens.total", "bytes.readable"}
-    assert tables.wide_frame([]).empty
+def test_the_wide_list_has_the_columns_of_the_list_first_and_then_every_field_dotted() -> None:
+    frame = wide()
+    assert list(frame.columns)[: len(rows.LIST_COLUMNS)] == list(listed().columns)
+    assert set(frame.columns) >= {"id", "name", "cloud", "maxTokens.total", "bytes.value", "bytes.readable"}
+    assert frame.loc[0, "bytes.value"] == 25_952_256
+    assert frame.loc[1, "bytes.readable"] == ""
+    assert len(wide([])) == 0
+
+
+def test_columns_of_the_wide_list_have_the_dtype_of_their_field() -> None:
+    frame = wide()
+    assert frame["bytes.value"].dtype == "float64"
+    assert frame["bytes.value"].sum() == 25_952_256
+    assert frame.sort_values("bytes.value")["name"].tolist() == ["Phi-2", "GPT-4o"]
+    assert frame["parameters_b"].dtype == "float64"
+    assert str(frame["cloud"].dtype) == "boolean"  # one model does not say
+    assert frame["cloud"].sum() == 1
+    both = wide([Model({**PHI, "cloud": False}), Model({**GPT, "bytes": {"value": 7}, "parameters": 1})])
+    assert [str(both[name].dtype) for name in ("cloud", "bytes.value")] == ["bool", "int64"]
+    assert pd.api.types.is_string_dtype(both["bytes.readable"].dtype)
+
+
+def test_a_field_that_no_model_fills_has_the_dtype_of_the_schema() -> None:
+    frame = wide([Model({"id": "1", "foundation": None, "ram": {"value": None}, "cpu": None, "newer": None})])
+    assert pd.api.types.is_string_dtype(frame["foundation"].dtype)
+    assert frame["foundation"].tolist() == [""]
+    assert frame["ram.value"].dtype == "float64"
+    assert str(frame["cpu"].dtype) == "boolean"
+    assert frame["newer"].dtype == object
+
+
+def test_a_number_that_no_column_can_hold_stays_as_it_came() -> None:
+    frame = wide([Model({"id": "1", "score": 10**400}), Model({"id": "2", "score": 5})])
+    assert frame["score"].tolist() == [10**400, 5]
 
 
 def test_a_snapshot_has_fields_down_and_a_column_a_model() -> None:
-    frame = tables.snapshot_frame(MODELS)
+    frame = snapshot(*MODELS)
     assert list(frame.columns) == ["Phi-2", "GPT-4o"]
     assert frame.index.name == "field"
     assert frame.loc["maxTokens.total", "Phi-2"] == 2048
     assert frame.loc["cloud", "GPT-4o"] is True
+    assert frame["Phi-2"].dtype == object
+
+
+def test_a_row_of_numbers_in_a_snapshot_of_several_can_be_reckoned_with() -> None:
+    frame = snapshot(*MODELS)
+    assert frame.loc["bytes.value"].sum() == 25_952_256
+    flipped: Any = frame.transpose()
+    assert flipped.infer_objects()["bytes.value"].dtype == "float64"
+    assert list(frame.loc["provider"]) == ["MICROSOFT", ""]
 
 
 def test_models_of_one_name_have_a_column_each() -> None:
-    assert list(tables.snapshot_frame([Model(PHI), Model(PHI)]).columns) == ["Phi-2", "Phi-2"]
+    assert list(snapshot(Model(PHI), Model(PHI)).columns) == ["Phi-2", "Phi-2"]
 
 
 def test_deep_nesting_and_lists_stay_one_value() -> None:
-    wide = tables.wide_frame([Model({"a": {"b": {"c": {"d": 1}}}, "tags": [1, {"x": 2}], "empty": {}})])
-    assert wide.loc[0].to_dict() == {"a.b.c": {"d": 1}, "tags": [1, {"x": 2}], "empty": {}}
+    frame = wide([Model({"a": {"b": {"c": {"d": 1}}}, "tags": [1, {"x": 2}], "empty": {}})])
+    found = frame.loc[0, ["a.b.c", "tags", "empty"]].to_dict()
+    assert found == {"a.b.c": {"d": 1}, "tags": [1, {"x": 2}], "empty": {}}
+
+
+def changed(after: dict[str, Any], *names: str) -> pd.DataFrame:
+    return frame_of(rows.changes(Model(PHI), Model(after), names, server="here"))
 
 
 def test_a_change_shows_old_and_new_of_the_touched_fields_only() -> None:
     after = {**PHI, "maxTokens": {"total": 4096}, "description": "new", "name": "other"}
-    frame = tables.change_frame(PHI, after, ["maxTokens", "description"])
-    assert frame.to_dict("index") == {
+    assert changed(after, "maxTokens", "description").to_dict("index") == {
         "maxTokens.total": {"old": 2048, "new": 4096},
         "description": {"old": "", "new": "new"},
     }
 
 
 def test_a_field_cleared_that_was_not_there_has_its_row() -> None:
-    frame = tables.change_frame(PHI, PHI, ["description"])
-    assert frame.to_dict("index") == {"description": {"old": "", "new": ""}}
+    assert changed(PHI, "description").to_dict("index") == {"description": {"old": "", "new": ""}}
 
 
 def download(**state: Any) -> Any:
@@ -132,8 +186,12 @@ def download(**state: Any) -> Any:
     )
 
 
+def progress(*downloads: Any) -> pd.DataFrame:
+    return frame_of(rows.progress(downloads, server="here"))
+
+
 def test_progress_has_a_row_a_download_in_the_units_of_its_columns() -> None:
-    (row,) = tables.progress_frame([download()]).to_dict("records")
+    (row,) = progress(download()).to_dict("records")
     assert row == {
         "name": "Phi-2",
         "status": "IN-PROGRESS",
@@ -152,25 +210,39 @@ def test_progress_of_nothing_and_of_the_unknown_have_the_same_dtypes() -> None:
     stalled.percentage = stalled.speed_bytes_per_s = stalled.time_left_s = None
     stalled.state.done_bytes = stalled.state.size_bytes = None
     stalled.stalled_since = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
-    frame = tables.progress_frame([stalled])
-    assert frame.dtypes.to_dict() == tables.progress_frame([]).dtypes.to_dict()
+    frame = progress(stalled)
+    assert frame.dtypes.to_dict() == progress().dtypes.to_dict()
     assert re.fullmatch(r"\d\d:\d\d", str(frame.loc[0, "stalled_since"]))
     assert frame["percentage"].isna().all()
 
 
+def history(*entries: Entry) -> Rows:
+    return rows.history(entries)
+
+
 def test_usage_plan_and_history_keep_their_dtypes_when_empty() -> None:
-    shares = [Share("Phi-2", "memory", None, "%pieces_model unload Phi-2")]
-    steps = [Step("download", 5, None, "to do")]
-    entries = [Entry(datetime.now(UTC), "load", "Phi-2", "done", 1.5)]
-    assert tables.usage_frame(shares).dtypes.to_dict() == tables.usage_frame([]).dtypes.to_dict()
-    assert tables.plan_frame(steps).dtypes.to_dict() == tables.plan_frame([]).dtypes.to_dict()
-    empty, one = tables.history_frame([]), tables.history_frame(entries)
-    assert [kind.kind for kind in empty.dtypes] == [kind.kind for kind in one.dtypes]
+    usage = [rows.usage(models, Machine(), server="here") for models in (MODELS, [])]
+    plan = [rows.plan(Model(PHI), steps, server="here") for steps in ([Step("download", 5, None, "to do")], [])]
+    for full, empty in (usage, plan):
+        assert frame_of(full).dtypes.to_dict() == frame_of(empty).dtypes.to_dict()
+    nothing, one = frame_of(history()), frame_of(history(Entry(datetime.now(UTC), "load", "Phi-2", "done", 1.5)))
+    assert [kind.kind for kind in nothing.dtypes] == [kind.kind for kind in one.dtypes]
     assert list(one.columns) == list(Entry._fields)
     assert str(one["started"].dt.tz) == "UTC"
 
 
+def test_usage_says_what_frees_it_in_the_words_of_whoever_asked() -> None:
+    found = rows.usage([Model(PHI)], Machine(), server="here")
+    assert Table.of(found, front=Front.NOTEBOOK)["free_with"].tolist() == ["%pieces_model delete-cache Phi-2"]
+    assert Table.of(found)["free_with"].tolist() == ["client.delete_cache('Phi-2')"]
+
+
 # How it shows
+
+
+def long_names() -> Rows:
+    models = [Model({"id": "e3010a70-0000-4000-8000-000000000002", "name": "n" * 600, "quantization": "q4"})]
+    return rows.models(models, server="here")
 
 
 def test_a_table_shows_its_caption_and_no_row_numbers() -> None:
@@ -182,49 +254,102 @@ def test_a_table_shows_its_caption_and_no_row_numbers() -> None:
 
 
 def test_an_empty_table_says_what_to_do() -> None:
-    empty = table(tables.list_frame([]), when_empty="No models. Create <one>.")
-    assert repr(empty) == "No models. Create <one>.\n2 models · here"
+    empty = table(rows.models([], server="here", when_empty=("No models. Create <one>.",)))
+    assert repr(empty) == "No models. Create <one>.\n0 models · here"
     assert rendered(empty).startswith("<div>No models. Create &lt;one&gt;.</div>")
 
 
 @pytest.mark.parametrize("text", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "&lt;"])
 def test_nothing_in_a_table_is_markup(text: str) -> None:
     model = Model({"id": text, "name": text, text: text})
-    for frame in (tables.list_frame([model]), tables.wide_frame([model]), tables.snapshot_frame([model])):
-        shown = rendered(table(frame, caption=text, shows_index=True))
+    for found in (
+        rows.models([model], server=text),
+        rows.models([model], server=text, wide=True),
+        rows.snapshot([model], server=text),
+    ):
+        shown = rendered(table(found))
         assert "<script" not in shown
         assert "<img" not in shown
         assert html.escape(text) in shown or html.escape(text, quote=False) in shown
 
 
 def test_a_dollar_in_a_cell_is_no_mathematics() -> None:
-    assert 'class="dataframe dataframe tex2jax_ignore mathjax_ignore"' in rendered(table())
+    assert 'class="dataframe tex2jax_ignore mathjax_ignore"' in rendered(table())
 
 
 def test_control_characters_are_shown_as_such_also_inside_lists_and_headings() -> None:
     evil = "a\x1b[2J\u202eb\nc"
     model = Model({"id": "x", "name": evil, "tags": [evil], "more": {"a": {"b": {"c": evil}}}, evil: evil})
-    for frame in (tables.wide_frame([model]), tables.snapshot_frame([model])):
-        one = table(frame, shows_index=True)
+    for found in (rows.models([model], server="here", wide=True), rows.snapshot([model], server="here")):
+        one = table(found)
         for shown in (repr(one), rendered(one)):
             assert "\x1b" not in shown
             assert "\u202e" not in shown
-    assert tables.list_frame([model]).loc[0, "name"] == evil  # the value itself stays
+    assert listed([model]).loc[0, "name"] == evil  # the value itself stays
 
 
-def test_bytes_are_shown_in_full_and_gigabytes_in_four_digits() -> None:
+def test_bytes_are_shown_in_full_and_gigabytes_in_three_digits() -> None:
     entry = Entry(datetime.now(UTC), "download", "Phi-2", "COMPLETED", 3.25, 25_952_256, 7_985_309.5, 0)
-    text = repr(table(tables.history_frame([entry])))
+    text = repr(table(history(entry)))
     assert "25952256" in text
     assert "7985310" in text
     assert "3.25" in text
     assert "e+" not in text
-    assert "0.02595" in repr(table())
+    assert " 0.0260 " in repr(table())
+    assert ">3.10<" in rendered(table())
+
+
+def test_a_small_number_beside_a_large_one_is_not_shown_as_nothing() -> None:
+    found = Rows((Column("size_gb", Kind.NUMBER),), [(120.5,), (0.004,), (0.0,), (None,)], ("here",))
+    assert [line.strip() for line in repr(table(found)).splitlines()[1:5]] == ["120", "0.004", "0", ""]
+
+
+def test_a_long_name_never_takes_the_room_of_another_column_and_is_whole_in_its_title() -> None:
+    shown = rendered(table(long_names()))
+    assert f'title="{"n" * 600}"' in shown
+    assert max(map(len, re.findall(r">([^<]*)</td>", shown))) <= 40
+    assert all("white-space: nowrap" in cell for cell in re.findall(r"<td[^>]*>", shown))
+    assert "q4" in repr(table(long_names()))
+
+
+def test_an_id_is_short_with_the_whole_in_its_title() -> None:
+    assert 'title="e3010a70-0000-4000-8000-000000000002">e3010a70…</td>' in rendered(table(long_names()))
+
+
+def test_names_stand_left_and_numbers_right() -> None:
+    shown = rendered(table())
+    assert '<td style="text-align: left; white-space: nowrap">Phi-2</td>' in shown
+    assert '<td style="text-align: right; white-space: nowrap">3.10</td>' in shown
+    assert '<th style="text-align: right; white-space: nowrap">size_gb</th>' in shown
+
+
+def test_the_text_of_a_field_wraps() -> None:
+    shown = rendered(table(rows.snapshot([Model({"id": "1", "description": "word " * 100})], server="here")))
+    assert "white-space: nowrap" not in "".join(re.findall(r"<td[^>]*>", shown))
+
+
+def test_usage_draws_memory_and_disk_as_one_bar_each_with_words_beside_it() -> None:
+    loaded = Model({**PHI, "loaded": True})
+    machine = Machine(8_000_000_000, 2_000_000_000, 100_000_000_000, 40_000_000_000)
+    shown = rendered(table(rows.usage([loaded], machine, server="here")))
+    assert shown.count('role="img"') == 2
+    assert "memory: 3.1 GB in models, 2.9 GB other, 2.0 GB free" in shown
+    assert "width: 38.8%" in shown  # 3.1 of 8
+    elsewhere = rendered(table(rows.usage([loaded], Machine(), server="here")))
+    assert 'role="img"' not in elsewhere
+    assert "memory: 3.1 GB in models" in elsewhere
+
+
+def test_a_text_console_gets_its_own_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pieces_nb.views.frames._console_width", lambda: 50)
+    lines = repr(table()).splitlines()
+    assert max(map(len, lines)) <= 50
+    assert lines[0].split()[:2] == ["name", "state"]
 
 
 def test_a_long_table_is_shown_in_part_and_says_so() -> None:
     many = [Model({"id": str(number), "name": f"model {number}"}) for number in range(1000)]
-    one = table(tables.list_frame(many), caption="1000 models")
+    one = table(rows.models(many, server="here"))
     for shown in (repr(one), rendered(one)):
         assert "model 0" in shown
         assert "model 999" in shown
@@ -235,7 +360,7 @@ def test_a_long_table_is_shown_in_part_and_says_so() -> None:
 
 def test_sixty_rows_are_shown_whole() -> None:
     some = [Model({"id": str(number), "name": f"model {number:02}"}) for number in range(60)]
-    text = repr(table(tables.list_frame(some)))
+    text = repr(table(rows.models(some, server="here")))
     assert all(f"model {number:02}" in text for number in range(60))
 
 
@@ -255,8 +380,26 @@ def test_operations_give_plain_frames() -> None:
     assert one.groupby("state")["size_gb"].sum()["downloaded"] == pytest.approx(0.025952256)
 
 
+def test_a_table_that_was_changed_shows_what_is_in_it_now() -> None:
+    one = table()
+    one["size_gb"] = ["much", "little"]
+    one["mine"] = [1.5, 2.5]
+    assert "much" in repr(one)
+    assert "mine" in rendered(one)
+
+
 def test_a_table_can_be_copied_and_pickled() -> None:
     one = table()
     pd.testing.assert_frame_equal(pd.DataFrame(pickle.loads(pickle.dumps(one))), pd.DataFrame(one))
     pd.testing.assert_frame_equal(pd.DataFrame(copy.deepcopy(one)), pd.DataFrame(one))
     assert repr(pickle.loads(pickle.dumps(one))) == repr(one)
+
+
+def test_a_model_shows_as_a_card() -> None:
+    more = {"description": "Good <b>", "capabilities": {"images": True, "videos": False}}
+    card = Model({**PHI, **more})._repr_html_()
+    for fact in ("Phi-2", "downloaded", "2.78 billion", "2048 tokens", "images", "3.1 GB", "Good &lt;b&gt;"):
+        assert fact in card
+    assert "videos" not in card
+    assert repr(Model(PHI)) == "Model('Phi-2', state='downloaded', id='m-1')"
+    assert Model({"maxTokens": {"total": True}, "capabilities": [1]})._repr_html_()

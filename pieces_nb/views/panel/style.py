@@ -77,9 +77,9 @@ _BUTTONS = """
 .pnb-row:has(.pnb-v-busy) > .pnb-main, .pnb-root:has(.pnb-out) .pnb-main { background: none !important;
   color: var(--pnb-dim) !important; border-color: var(--pnb-line); cursor: default; }
 .pnb-row:has(.pnb-v-none) > .pnb-main { visibility: hidden; }
-.pnb-root :is(.pnb-w1, .pnb-w2, .pnb-w3) { padding: 0 4px; }
+.pnb-root :is(.pnb-w1, .pnb-w2, .pnb-w3) { padding: 0 4px; overflow-wrap: anywhere; }
 .pnb-root .pnb-w1 { width: 84px; }
-.pnb-root .pnb-pager { width: 40px; padding: 0; }
+.pnb-root .pnb-pager { width: 40px; padding: 0; overflow-wrap: anywhere; }
 .pnb-root .pnb-w2 { width: 110px; } .pnb-root .pnb-w3 { width: 132px; }
 .pnb-root .pnb-toggle { border-radius: 14px; white-space: nowrap; }
 .pnb-root .pnb-filter { flex: 0 1 230px; width: auto; margin: 0; height: 28px; }
@@ -133,10 +133,16 @@ _ROWS = """
 .pnb-log { border-top: 1px solid var(--pnb-line); padding-top: 4px; overflow-wrap: anywhere; }
 @container (max-width: 820px) {
   .pnb-columns, .pnb-cells { grid-template-columns: minmax(0, 1fr) 9.5em 4.5em; }
+  .pnb-title { flex-wrap: wrap; } .pnb-name { max-width: 100%; }
   .pnb-cells > .pnb-memory { grid-column: 1 / -1; padding-left: 0; }
   .pnb-head .pnb-memory { display: none; }
   .pnb-bars { grid-template-columns: max-content 1fr; }
   .pnb-bars > span:nth-child(3n) { grid-column: 1 / -1; }
+}
+@container (max-width: 560px) {
+  .pnb-columns, .pnb-cells { grid-template-columns: minmax(0, 1fr) max-content; }
+  .pnb-title { grid-column: 1 / -1; }
+  .pnb-columns > span + span { display: none; }
 }
 """
 
@@ -162,7 +168,7 @@ _CARD = """
 .pnb-form .widget-label { width: auto; text-align: left; color: var(--pnb-dim); overflow: visible; white-space: normal;
   font-size: inherit; line-height: 1.5; height: auto; justify-content: flex-start; }
 .pnb-form div:has(> .jupyter-button) { display: flex; flex-flow: row wrap; gap: 4px; }
-.pnb-form .pnb-flag .jupyter-button { width: 76px; padding: 0 4px; }
+.pnb-form .pnb-flag .jupyter-button { width: 76px; padding: 0 4px; overflow-wrap: anywhere; }
 .pnb-form .jupyter-button { height: 26px; line-height: 24px; border-radius: 13px; }
 .pnb-form .jupyter-button.mod-active { background: var(--pnb-blue); color: var(--jp-layout-color0); }
 .pnb-form .jupyter-button.mod-active::before { content: "✓ "; }

@@ -11,8 +11,9 @@ import textwrap
 from contextlib import suppress
 from typing import Any, TextIO
 
-from pieces_nb.text import printable
-from pieces_nb.views.terminal.words import PROG
+from pieces_nb.text import PROGRAMS, Front, printable
+
+PROG = PROGRAMS[Front.TERMINAL]
 
 
 def width() -> int:
@@ -30,13 +31,8 @@ def write(text: str) -> None:
     print(text, flush=True)
 
 
-def help_page(text: str) -> str:
-    """Return a page of help with its long lines folded below their beginnings."""
-    columns = width()
-    return "\n".join(_folded(line, columns) for line in text.splitlines())
-
-
-def _folded(line: str, columns: int) -> str:
+def folded_below(line: str, columns: int) -> str:
+    """Return a long line of a page folded below its beginning."""
     if len(line) <= columns:
         return line
     words = re.match(r"\s*(\S+ )*\S*\s{2,}|\s*", line)
@@ -53,6 +49,11 @@ def tell(text: str) -> None:
     """Print one line to stderr."""
     if sys.stderr is not None:
         print(f"{PROG}: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def has_bars() -> bool:
+    """Whether bars can move on stderr."""
+    return _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
 
 
 def can_ask() -> bool:

@@ -5,7 +5,6 @@ The top of the process: what nobody caught ends here, as one line. Imports nothi
 
 from __future__ import annotations
 
-import argparse
 import logging
 import os
 import signal
@@ -14,14 +13,12 @@ import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import NoReturn
 
 from pieces_nb import __version__
-from pieces_nb.errors import BadArguments, PiecesError
-from pieces_nb.verbs import grammar
-from pieces_nb.views.terminal import ends, output
-from pieces_nb.views.terminal.verbs import EXTRA
-from pieces_nb.views.terminal.words import PROG, in_terminal
+from pieces_nb.text import Front
+from pieces_nb.verbs.actions import VERBS
+from pieces_nb.verbs.grammar import Grammar
+from pieces_nb.views.terminal import exit_codes, output, own_verbs, shells
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -42,66 +39,22 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    match list(arguments):
-        case ["--version"]:
-            output.write(f"{PROG} {__version__}")
-            return 0
-        case ["emulator", *rest]:
-            return _emulator(rest)
-        case ["help", "emulator"]:
-            return _emulator(["--help"])
-        case ["demo", *rest]:
-            from pieces_nb import demo
+    if arguments[:1] == ["--version"] or sorted(arguments) == ["--json", "--version"]:
+        return _version(as_json="--json" in arguments)
+    if arguments[:1] == [shells.CALL]:
+        return shells.answer(arguments[1:])
+    command = Grammar(Front.TERMINAL, (*VERBS, *own_verbs.VERBS)).parse(arguments)
+    from pieces_nb.views.terminal import answer
 
-            return demo.main(rest)
-    command = grammar.build_grammar(PROG, for_terminal=True, extra=EXTRA).parse(arguments)
-    match command:
-        case grammar.Help(text=text):
-            if "--json" in arguments:
-                output.write_json({"help": text})
-            else:
-                output.write(output.help_page(text))
-        case grammar.Panel():
-            raise BadArguments(
-                f"panel needs a notebook; in a terminal there are {PROG} list, {PROG} download and {PROG} progress."
-            )
-        case grammar.History():
-            raise BadArguments(
-                f"history tells what was done in one session, and each {PROG} call is one of its own: "
-                "there is none here. A notebook has it."
-            )
-        case _:
-            from pieces_nb.views.terminal import execute
+    return answer.run(command)
 
-            execute.run(command)
+
+def _version(*, as_json: bool) -> int:
+    if as_json:
+        output.write_json({"program": output.PROG, "version": __version__})
+    else:
+        output.write(f"{output.PROG} {__version__}")
     return 0
-
-
-# Emulator ------------------------------------------------------------------------------------------------------------
-
-
-class _Parser(argparse.ArgumentParser):
-    """Raises where argparse would print its usage and leave the process."""
-
-    def error(self, message: str) -> NoReturn:
-        raise BadArguments(f"emulator: {message}; {PROG} help emulator lists its options.")
-
-
-def _emulator(arguments: Sequence[str]) -> int:
-    from pieces_nb.emulator import EmulatorError, cli
-
-    parser = _Parser(
-        prog=f"{PROG} emulator", usage="%(prog)s [OPTION …]", description="A stand-in for Pieces OS, until Ctrl-C."
-    )
-    cli.add_arguments(parser)
-    try:
-        given = parser.parse_args(arguments)
-    except SystemExit:  # its help is printed
-        return 0
-    try:
-        return cli.serve(given)
-    except EmulatorError as exc:
-        raise PiecesError(str(exc)) from exc
 
 
 # Ends ----------------------------------------------------------------------------------------------------------------
@@ -113,14 +66,14 @@ def _report(exc: BaseException, *, wants_json: bool) -> int:
         if os.environ.get("PIECES_NB_DEBUG") == "1":
             traceback.print_exception(exc)
         try:
-            if wants_json and not isinstance(exc, ends.Reported):
-                output.write_json({"error": ends.as_object(exc)})
+            if wants_json and not isinstance(exc, exit_codes.Reported):
+                output.write_json({"error": exit_codes.as_object(exc)})
             elif not wants_json:
-                output.tell(ends.message(exc))
+                output.tell(exit_codes.message(exc))
         except OSError:  # nobody listens there either
             output.give_up(sys.stdout)
             output.give_up(sys.stderr)
-    return ends.exit_code(exc)
+    return exit_codes.exit_code(exc)
 
 
 @contextmanager
@@ -141,7 +94,7 @@ class _OneLine(logging.Formatter):
     """Warnings as lines like the others; tracebacks only where somebody asked for them."""
 
     def format(self, record: logging.LogRecord) -> str:
-        return f"{PROG}: {in_terminal(record.getMessage())}"
+        return f"{output.PROG}: {record.getMessage()}"
 
 
 @contextmanager

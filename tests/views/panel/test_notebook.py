@@ -23,17 +23,18 @@ def test_the_panel_of_the_example_notebook_has_followed_its_cells() -> None:
     models = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"].values()
     states = [model["state"] for model in models]
     words = unescape(re.sub("<[^>]*>", " ", json.dumps([state.get("value") for state in states], ensure_ascii=False)))
-    chooser = next(state for state in states if state.get("description") == "Model")
+    buttons = [state for state in states if state.get("_model_name") == "ButtonModel"]
 
-    assert "Connected" in words
-    assert "Phi-2 (emulated): COMPLETED" in words
-    assert len(chooser["_options_labels"]) == 13
-    assert len(states) < 60
+    assert "Pieces OS emulator" in words
+    assert "Phi-2 (emulated): done" in words
+    assert "9 local models" in words
+    assert sum(button["description"].startswith("⋯") for button in buttons) == 10
+    assert len(states) <= 100
 
 
 def test_the_saved_notebook_has_text_in_place_of_the_widget() -> None:
     saved = json.loads(NOTEBOOK.read_text())
     shown = [output["data"] for cell in saved["cells"] for output in cell.get("outputs", []) if "data" in output]
 
-    assert any("Control panel of pieces_nb" in "".join(data["text/plain"]) for data in shown)
+    assert any("`%pieces_model panel` shows it live" in "".join(data["text/plain"]) for data in shown)
     assert not any(WIDGET in data for data in shown), "a saved widget is a dead one: it hides the text beside it"

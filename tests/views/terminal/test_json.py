@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+import pieces_nb
+from pieces_nb import ModelClient
 from pieces_nb.emulator import Emulator, Faults
+from pieces_nb.model.models import Model
 from tests.views.terminal.conftest import Call
 
 LIST_COLUMNS = ["name", "state", "size_gb", "ram_gb", "parameters_b", "quantization", "provider", "custom", "id"]
@@ -73,13 +76,29 @@ def test_every_verb_prints_one_json_value(call: Call, arguments: tuple[str, ...]
 
 
 @pytest.mark.usefixtures("emulator")
-def test_a_download_is_an_object(call: Call) -> None:
-    found = call("download", "phi-2", "--json").json
+def test_a_download_is_a_list_of_one_object_as_several_are_of_several(call: Call) -> None:
+    (found,) = call("download", "phi-2", "--json").json
 
     assert {"model": "Phi-2", "status": "COMPLETED", "percentage": 100.0, "bytes": 20_000, "error": None}.items() <= (
         found.items()
     )
     assert found["seconds"] >= 0
+
+
+@pytest.mark.usefixtures("emulator")
+def test_ensure_says_whether_it_changed_anything(call: Call) -> None:
+    dry, first, again = (
+        call("ensure", "phi-2", *flags, "--json").json for flags in (["--dry-run"], ["--load"], ["--load"])
+    )
+
+    assert (dry["changed"], first["changed"], again["changed"]) == (False, True, False)
+    assert (dry["state"], first["state"]) == ("available", "loaded")
+    assert [step["verdict"] for step in again["steps"]] == ["done", "done"]
+
+
+def test_the_version_is_json_too(call: Call) -> None:
+    for words in (("--version", "--json"), ("--json", "--version")):
+        assert call(*words).json["version"] == pieces_nb.__version__
 
 
 @pytest.mark.usefixtures("emulator")
@@ -96,8 +115,8 @@ def test_a_failed_download_says_why_in_its_object_and_exits_1(emulator: Emulator
     seen = call("download", "phi-2", "--json")
 
     assert (seen.code, seen.err) == (1, "")
-    assert seen.json["status"] == "FAILED"
-    assert seen.json["error"]["type"] == "DownloadFailed"
+    assert seen.json[0]["status"] == "FAILED"
+    assert seen.json[0]["error"]["type"] == "DownloadFailed"
 
 
 def test_a_timeout_is_the_error_of_what_goes_on(emulator: Emulator, call: Call) -> None:
@@ -106,8 +125,8 @@ def test_a_timeout_is_the_error_of_what_goes_on(emulator: Emulator, call: Call) 
     seen = call("download", "phi-2", "--timeout", "0.3", "--json")
 
     assert seen.code == 1
-    assert seen.json["error"]["type"] == "WaitTimeout"
-    assert seen.json["status"] == "IN-PROGRESS"
+    assert seen.json[0]["error"]["type"] == "WaitTimeout"
+    assert seen.json[0]["status"] == "IN-PROGRESS"
 
 
 @pytest.mark.usefixtures("emulator")
@@ -130,6 +149,7 @@ def test_an_error_is_an_object_on_stdout(call: Call, arguments: tuple[str, ...],
     assert "%pieces_model" not in seen.json["error"]["message"]
 
 
+@pytest.mark.usefixtures("emulator")
 def test_the_server_cannot_make_it_invalid(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     odd: dict[str, Any] = {
         "name": "\ud800\u2028\x00",
@@ -137,9 +157,10 @@ def test_the_server_cannot_make_it_invalid(call: Call, monkeypatch: pytest.Monke
         "unique": '"}]',
         "score": float("inf"),
     }
-    with Emulator(models=[odd]) as server:
-        monkeypatch.setenv("PIECES_OS_URL", server.url)
-        outputs = [call(*verb, "--json").out for verb in (["list"], ["list", "--wide"], ["snapshot", '"}]'])]
+    # As its client reads it: the emulator itself says nothing of that kind.
+    monkeypatch.setattr(ModelClient, "models", lambda _: [Model(odd)])
+    monkeypatch.setattr(ModelClient, "get", lambda *_: Model(odd))
+    outputs = [call(*verb, "--json").out for verb in (["list"], ["list", "--wide"], ["snapshot", '"}]'])]
 
     for text in outputs:
         assert text.isascii()

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -60,6 +60,9 @@ class Terminal:
 
     def say(self, line: str) -> None:
         os.write(self._ours, f"{line}\n".encode())
+
+    def type(self, text: str) -> None:
+        os.write(self._ours, text.encode())
 
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
@@ -159,27 +162,39 @@ def test_a_full_disk_is_one_line() -> None:
     assert seen.err == "pieces-nb: No space left on device\n"
 
 
-def test_what_needs_no_server_imports_nothing_heavy() -> None:
-    heavy = (
-        "IPython",
-        "ipywidgets",
-        "numpy",
-        "pandas",
-        "psutil",
-        "requests",
-        "tornado",
-        "tqdm",
-        "urllib3",
-        "websocket",
-    )
+def _imported(*calls: list[str], names: Sequence[str]) -> tuple[list[int], list[str]]:
+    """The exit codes of these calls in a process of their own, and which of the modules they brought."""
     code = (
-        "import sys; from pieces_nb.views.terminal import program; "
-        'codes = [program.main([word]) for word in ("help", "--version", "lst", "panel")]; '
-        f"sys.exit(repr([codes, [name for name in {heavy!r} if name in sys.modules]]))"
+        "import json, sys; from pieces_nb.views.terminal import program; "
+        f"codes = [program.main(call) for call in {list(calls)!r}]; "
+        f"sys.exit(json.dumps([codes, [name for name in {list(names)!r} if name in sys.modules]]))"
     )
     seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    codes, imported = json.loads(seen.stderr.splitlines()[-1])
+    return codes, imported
 
-    assert seen.stderr.splitlines()[-1] == "[[0, 0, 2, 2], []]"
+
+def test_what_needs_no_server_imports_nothing_heavy() -> None:
+    heavy = (
+        *("IPython", "ipywidgets", "numpy", "pandas", "psutil", "requests", "tornado", "tqdm", "urllib3"),
+        *("websocket", "argparse"),
+    )
+    calls = [["help"], ["--version"], ["completion", "bash"], ["lst"], ["panel"]]
+
+    assert _imported(*calls, names=heavy) == ([0, 0, 0, 2, 2], [])
+
+
+@pytest.mark.usefixtures("emulator")
+def test_no_table_and_no_json_imports_pandas() -> None:
+    calls = [
+        *([], ["list"], ["list", "--wide"], ["list", "--fits"], ["status"], ["progress"], ["usage"]),
+        *(["snapshot", "phi-2", "mistral"], ["ensure", "phi-2", "--dry-run"], ["cancel", "--all"]),
+        *(["update", "my-model", "--set", "description=x"], ["download", "phi-2"]),
+    ]
+
+    codes, imported = _imported(*calls, *([*call, "--json"] for call in calls), names=("pandas", "numpy", "IPython"))
+
+    assert (set(codes), imported) == ({0}, [])
 
 
 # Downloads -----------------------------------------------------------------------------------------------------------
@@ -241,7 +256,7 @@ def test_ctrl_c_in_a_script_leaves_an_object_with_how_far_it_is(emulator: Emulat
     seen = finish(process)
 
     assert (seen.code, seen.err) == (130, "")
-    assert seen_json(seen)["error"]["type"] == "StoppedWaiting"
+    assert seen_json(seen)[0]["error"]["type"] == "StoppedWaiting"
 
 
 def test_no_wait_returns_though_the_download_stands_still(emulator: Emulator) -> None:
@@ -305,8 +320,22 @@ def test_no_line_of_the_bars_is_wider_than_the_terminal(emulator: Emulator) -> N
 
 
 @pytest.mark.usefixtures("emulator")
-def test_no_bar_without_a_terminal() -> None:
-    assert finish(start("download", "phi-2")).err == ""
+def test_without_a_terminal_plain_lines_at_the_start_and_at_the_end() -> None:
+    seen = finish(start("download", "phi-2"))
+
+    assert "█" not in seen.err
+    first, *_, last = seen.err.splitlines()
+    assert first.startswith("pieces-nb: Phi-2: ")
+    assert last.startswith("pieces-nb: Phi-2: done · ")
+    assert seen.out.startswith("Phi-2: done · ")
+
+
+@pytest.mark.usefixtures("emulator")
+def test_quiet_says_nothing_on_the_way() -> None:
+    seen = finish(start("download", "phi-2", "--quiet"))
+
+    assert (seen.code, seen.err) == (0, "")
+    assert seen.out.startswith("Phi-2: done · ")
 
 
 def test_a_person_at_a_terminal_is_asked(emulator: Emulator) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -84,14 +85,24 @@ def test_home_folder_and_user_name_are_left_out(
         ("adam is not ada, ADA is", "adam is not USER, USER is"),
         ("/home/adam", "~"),
         ("no name here", "no name here"),
+        ("on lab-7.example.org, lab-7: label-7", "on HOST, HOST: label-7"),
     ],
 )
 def test_what_is_private_is_replaced(text: str, left: str) -> None:
-    assert trace.redactor(Path("/home/ada"), ["ada"])(text) == left
+    assert trace.redactor(Path("/home/ada"), ["ada"], host="lab-7.example.org")(text) == left
+
+
+def test_the_full_name_of_the_account_and_its_words_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    pwd = pytest.importorskip("pwd")
+    monkeypatch.setenv("LOGNAME", "jds")
+    account = SimpleNamespace(pw_gecos="Jane Doe-Smith,Room 5,,")
+    monkeypatch.setattr(pwd, "getpwuid", lambda _uid: account)
+    redact = trace.redactor(Path("/home/jds"), host="")
+    assert redact("by jane doe-smith (Doe-Smith), not by Janet") == "by USER (USER), not by Janet"
 
 
 def test_a_home_that_is_the_root_takes_no_slash_away() -> None:
-    assert trace.redactor(Path("/"), [""])("http://127.0.0.1/model") == "http://127.0.0.1/model"
+    assert trace.redactor(Path("/"), [""], host="")("http://127.0.0.1/model") == "http://127.0.0.1/model"
 
 
 def test_a_server_elsewhere_is_not_named() -> None:
@@ -109,7 +120,7 @@ def test_redacting_keeps_the_shape(value: Any) -> None:
 
 
 def test_a_trace_stays_below_its_bound() -> None:
-    recorder, written = trace.Recorder(), io.StringIO()
+    recorder, written = trace.Recorder(), io.BytesIO()
     model = Model({"id": "m"})
     recorder.begin(written, model, server="1", redact=str)
     frame = json.dumps({"status": "IN-PROGRESS", "x": "y" * 10_000}).encode()
@@ -124,18 +135,56 @@ def test_a_trace_stays_below_its_bound() -> None:
     assert sum(line["kind"] == "snapshot" and "same" not in line for line in lines) == 1
 
 
-def test_a_full_disk_ends_the_trace_and_not_the_download(file: Path, emulator: Emulator) -> None:
-    class Full(io.StringIO):
-        def write(self, _text: str, /) -> int:
+class Disk(io.BytesIO):
+    """A disk with so much room."""
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self._room = room
+
+    def write(self, raw: Any, /) -> int:
+        fits = bytes(raw)[: self._room]
+        self._room -= len(fits)
+        if not fits:
             raise OSError(28, "No space left on device")
+        return super().write(fits)
 
-    recorder = trace.Recorder()
-    recorder.begin(Full(), Model({"id": "m"}), server="1", redact=str)
-    recorder.frame(1, b"{}")
 
-    assert recorder.failure is not None
+@pytest.mark.parametrize("room", [*range(150, 400, 50), 331])
+def test_a_full_disk_ends_the_trace_with_a_whole_line_and_can_be_replayed(file: Path, room: int) -> None:
+    recorder, disk = trace.Recorder(), Disk(room)
+    recorder.begin(disk, Model({"id": "m"}), server="1", redact=str)
+    snapshot = Answer("", 200, b'{"id": "m", "name": "M"}')
+    recorder.answer(1, snapshot, is_snapshot=True)
+    before = disk.tell()
+    while recorder.failure is None:
+        recorder.frame(1, b'{"status": "IN-PROGRESS"}')
+
     assert not recorder.watches("/model/m")
-    assert (file.exists(), emulator.running) == (False, True)
+    assert disk.getvalue().endswith(b"\n") or room <= before
+    file.write_bytes(disk.getvalue())
+    if b'"snapshot"' in disk.getvalue():
+        assert replay.read(file).model_id == "m"
+
+
+def replayed(file: Path, body: bytes, *frames: bytes) -> replay.Recording:
+    """What a replay reads of a trace with this snapshot and these frames."""
+    recorder, written = trace.Recorder(), io.BytesIO()
+    recorder.begin(written, Model({"id": "m"}), server="1", redact=str)
+    recorder.answer(1, Answer("", 200, body), is_snapshot=True)
+    for frame in frames:
+        recorder.frame(2, frame)
+    recorder.end("FAILED", "")
+    file.write_bytes(written.getvalue())
+    return replay.read(file)
+
+
+@pytest.mark.parametrize("odd", ["NaN", "Infinity", "1e999", "[" * 40 + "]" * 40, '{"a":' * 27 + "1" + "}" * 27])
+def test_a_trace_of_numbers_and_depths_that_are_no_json_can_be_replayed(file: Path, odd: str) -> None:
+    body = f'{{"id": "m", "name": "M", "score": {odd}}}'.encode()
+    recording = replayed(file, body, f'{{"status": "IN-PROGRESS", "percentage": {odd}}}'.encode())
+    assert recording.snapshots[0].model["name"] == "M"
+    assert recording.frames[0].text.replace(" ", "") == f'{{"status":"IN-PROGRESS","percentage":{odd}}}'
 
 
 @pytest.mark.usefixtures("emulator")

@@ -1,4 +1,4 @@
-"""Columns of texts → lines that fit a width. Pure; knows neither models nor pandas.
+"""Columns of texts → lines that fit a width, for terminals and text consoles. Pure; knows neither models nor pandas.
 
 What does not fit goes in this order: the columns that the caller can do without, then the length of texts, then the
 last columns.
@@ -6,25 +6,34 @@ last columns.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+
+from pieces_nb.rows import Kind
 
 _GAP = 2
 _MOST_CELLS = 60  # of a text that others have to stand beside
 _COMFORT = 24  # a text column keeps so many, as long as there is another column to drop
 _LEAST = 5
+_FIRST_COMBINING = "\u0300"  # what comes before takes one cell each
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column; a `number` is set to the right, and like what is `whole` never shortened."""
+    """One column; numbers are set to the right, and like ids and what is to be typed never shortened."""
 
     name: str
     cells: Sequence[str]
-    number: bool = False
-    whole: bool = False
+    kind: Kind = Kind.TEXT
+
+    @property
+    def number(self) -> bool:
+        return self.kind is Kind.NUMBER
+
+    @property
+    def whole(self) -> bool:
+        return self.kind in (Kind.NUMBER, Kind.ID, Kind.STEP)
 
     @cached_property
     def natural(self) -> int:
@@ -33,28 +42,21 @@ class Column:
 
 def cells_of(text: str) -> int:
     """Return how wide a terminal shows `text`: East Asian characters and emoji take two cells, combining ones none."""
-    if text.isascii():
+    if max(text.replace("…", ""), default="") < _FIRST_COMBINING:
         return len(text)
-    return sum(_cells(character) for character in text)
+    import wcwidth  # not at the top: it takes longer than all the rest of a table that is plain
 
-
-def _cells(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    return max(0, wcwidth.wcswidth(text))
 
 
 def shortened(text: str, limit: int) -> str:
     """Return `text` in at most `limit` cells, then with an ellipsis at its end."""
     if cells_of(text) <= limit:
         return text
-    kept, room = "", limit - 1
-    for character in text:
-        room -= _cells(character)
-        if room < 0:
-            break
-        kept += character
-    return kept + "…"
+    kept = 0
+    while cells_of(text[: kept + 1]) < limit:
+        kept += 1
+    return text[:kept] + "…"
 
 
 def lines(columns: Sequence[Column], *, width: int, dispensable: Sequence[str] = ()) -> tuple[list[str], list[str]]:
@@ -98,7 +100,7 @@ def _widths(columns: Sequence[Column], width: int, least: int) -> list[int] | No
     """Return a width for each column, no text below `least` for want of room; None if they do not fit so."""
     room = width - _GAP * (len(columns) - 1)
     natural = [column.natural for column in columns]
-    rigid = [column.number or column.whole for column in columns]
+    rigid = [column.whole for column in columns]
     widths = [size if stays else min(size, least) for stays, size in zip(rigid, natural, strict=True)]
     if sum(widths) > room:
         return None

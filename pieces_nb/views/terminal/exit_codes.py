@@ -1,11 +1,12 @@
-"""How a command ends: the exit code of an error, and the error as scripts get it. Prints nothing."""
+"""The exit code of an error, and the error as people and scripts get it. Prints nothing."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from pieces_nb.errors import BadArguments, PiecesError, StoppedWaiting
-from pieces_nb.views.terminal.words import PROG, in_terminal
+from pieces_nb.text import PROGRAMS, Front, printable
 
 FAILED = 1
 WRONG = 2
@@ -32,17 +33,18 @@ def exit_code(exc: BaseException) -> int:
 
 
 def message(exc: BaseException) -> str:
-    """Return one line; of a fault of our own it says where to find more."""
+    """Return one line, in a terminal's words; of a fault of our own it says where to find more."""
     match exc:
         case PiecesError() | StoppedWaiting():
-            return in_terminal(str(exc))
+            exc.front = Front.TERMINAL
+            return str(exc)
         case KeyboardInterrupt():
             return "interrupted"
         case OSError():
             return (exc.strerror or str(exc)) + (f": {os.fsdecode(exc.filename)}" if exc.filename else "")
-    return f"an error of {PROG} itself: {exc!r} (PIECES_NB_DEBUG=1 shows where)"
+    return f"an error of {PROGRAMS[Front.TERMINAL]} itself: {exc!r} (PIECES_NB_DEBUG=1 shows where)"
 
 
-def as_object(exc: BaseException) -> dict[str, str]:
+def as_object(exc: BaseException) -> dict[str, Any]:
     """Return what JSON says of it."""
-    return {"type": type(exc).__name__, "message": message(exc)}
+    return {"type": type(exc).__name__, "message": printable(message(exc))}

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pieces_nb.views.terminal.text_table import Column, cells_of, lines, shortened
+from pieces_nb.rows import Kind
+from pieces_nb.views.text_table import Column, cells_of, lines, shortened
 
 NAME = Column("name", ["Claude Sonnet 4 Chat Model (emulated)", "Phi-2"])
-SIZE = Column("size_gb", ["", "1.60"], number=True)
-ID = Column("id", ["e3010a70-0000-4000-8000-000000000013", "e3010a70-0000-4000-8000-000000000002"], whole=True)
+SIZE = Column("size_gb", ["", "1.60"], Kind.NUMBER)
+ID = Column("id", ["e3010a70-0000-4000-8000-000000000013", "e3010a70-0000-4000-8000-000000000002"], Kind.ID)
 
 
 def test_what_fits_is_left_as_it_is() -> None:
@@ -37,15 +38,25 @@ def test_texts_are_shortened_when_nothing_is_dispensable_any_more() -> None:
 
 
 def test_a_number_and_a_whole_text_are_never_shortened() -> None:
-    command = Column("free_with", ["pieces-nb unload Phi-2"], whole=True)
+    command = Column("free_with", ["pieces-nb unload Phi-2"], Kind.STEP)
 
     rows, dropped = lines([Column("name", ["Phi-2"]), command], width=23)
     assert (rows, dropped) == (["name", "Phi-2"], ["free_with"])
 
 
-@pytest.mark.parametrize(("text", "cells"), [("abc", 3), ("模型", 4), ("e\u0301", 1), ("🦙", 2), ("", 0)])
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [("abc", 3), ("模型", 4), ("e\u0301", 1), ("🦙", 2), ("", 0), ("❤\ufe0f", 2), ("🇩🇪", 2), ("👍🏽", 2)],
+)
 def test_wide_and_combining_characters_count_as_a_terminal_shows_them(text: str, cells: int) -> None:
     assert cells_of(text) == cells
+
+
+@pytest.mark.parametrize("emoji", ["❤\ufe0f", "🇩🇪", "👍🏽", "👩\u200d💻"])
+def test_rows_with_an_emoji_of_several_characters_stand_in_line(emoji: str) -> None:
+    assert cells_of(emoji) == 2
+    rows, _ = lines([Column("name", [f"a {emoji} b", "plain"]), Column("state", ["here", "here"])], width=80)
+    assert [cells_of(row.partition("here")[0]) for row in rows[1:]] == [8, 8]
 
 
 def test_a_wide_text_is_cut_between_characters() -> None:
@@ -58,7 +69,7 @@ def test_a_wide_text_is_cut_between_characters() -> None:
     width=st.integers(20, 120),
 )
 def test_no_line_is_wider_than_asked(names: list[str], sizes: list[int], width: int) -> None:
-    columns = [Column("name", names), Column("size", [str(size) for size in sizes[: len(names)]], number=True)]
+    columns = [Column("name", names), Column("size", [str(size) for size in sizes[: len(names)]], Kind.NUMBER)]
 
     rows, _ = lines(columns, width=width)
 

@@ -1,0 +1,44 @@
+"""Verbs of memory."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from pieces_nb.verbs.declaration import MODEL, MODELS, Flag, Verb, declared, either_models_or_all
+
+if TYPE_CHECKING:
+    from pieces_nb.rows import Rows
+    from pieces_nb.verbs.session import Session
+
+VERBS: list[Verb] = []
+verb = partial(declared, VERBS)
+
+FORCE = Flag("--force", "also when the RAM looks too small")
+
+
+@verb(
+    "load",
+    "Bring a downloaded model into memory.",
+    operands=(MODEL,),
+    flags=(FORCE,),
+    examples=("load phi-2",),
+)
+def load(session: Session, model: str, *, force: bool) -> Rows:
+    return session.table([session.client.load(model, force=force)])
+
+
+@verb(
+    "unload",
+    "Free the memory of loaded models.",
+    operands=(MODELS._replace(least=0),),
+    flags=(Flag("--all", "every loaded model; each is named", instead=True, named="all_models"),),
+    check=either_models_or_all,
+    usage_words="MODEL [MODEL …] | --all",
+    examples=("unload phi-2", "unload --all"),
+)
+def unload(session: Session, models: tuple[str, ...], *, all_models: bool) -> Rows:
+    client = session.client
+    wanted = session.named(models)
+    unloaded = client.unload_all() if all_models else [client.unload(model) for model in wanted]
+    return session.table(unloaded, when_empty=("Nothing was loaded.",))
