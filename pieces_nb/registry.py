@@ -48,7 +48,7 @@ class Registry:
         if running is not None:
             self._history.forget(operation)
             return running
-        download.subscribe(lambda download: self._let_go(download, operation))
+        download.at_end(lambda download: self._let_go(download, operation))
         return download
 
     def _begun(self, model: Model, context: Context, *, joined: bool) -> Download:

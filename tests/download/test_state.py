@@ -10,35 +10,54 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pieces_nb.download import state as ds
+from pieces_nb.download.evidence import flag
 from pieces_nb.download.state import (
+    Broke,
+    CancelAnswered,
     CancelAsked,
     CancelRefused,
+    CancelSent,
+    CancelUnanswered,
     DownloadState,
     Event,
     FrameHeard,
     ModelGone,
     NoAnswer,
+    Phase,
+    Sign,
     SnapshotSeen,
     SocketLost,
     SocketOpened,
+    StartAnswered,
     StartRefused,
+    StartUnanswered,
+    Thawed,
     TimePassed,
     Timing,
     advance,
+    cancel_is_due,
+    merged,
     start,
 )
 from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
+from pieces_nb.text import clock
 
 SIZE = 200_000_000
 
 
 def model(**fields: Any) -> Model:
-    return Model({"id": "m-1", "name": "Phi-2", "bytes": {"value": SIZE}, **fields})
+    flags = {"downloading": False, "downloaded": False} | fields
+    told = {name: value for name, value in flags.items() if value != "missing"}
+    return Model({"id": "m-1", "name": "Phi-2", "bytes": {"value": SIZE}, **told})
 
 
 IDLE = model()
 RUNNING = model(downloading=True)
 THERE = model(downloaded=True)
+UNFLAGGED = model(downloading="missing")
+SILENT = model(downloading="missing", downloaded="missing")
+ENDS = ["FAILED", "CANCELED"]
+GRACE = Timing().start_grace_s
 
 
 def frame(status: str, percentage: object = None) -> FrameHeard:
@@ -55,14 +74,117 @@ def seen(which: Model, at: float) -> tuple[float, Event]:
     return at, SnapshotSeen(which, asked_at=at)
 
 
+def every(which: Model, *seconds: float) -> list[tuple[float, Event]]:
+    """Snapshots that all say the same."""
+    return [seen(which, at) for at in seconds]
+
+
+def posted(at: float = 0.0) -> DownloadState:
+    """A download whose POST was answered at once."""
+    return play(start(IDLE, now=at), (at, StartAnswered()))
+
+
 def running(at: float = 0.0, percentage: float = 30.0) -> DownloadState:
     """A download whose socket is open, which a snapshot and a frame have shown alive."""
     return play(
-        start(IDLE, now=at),
-        (at, SocketOpened()),
+        posted(at - 2),
+        (at - 1, SocketOpened()),
         seen(RUNNING, at),
         (at, frame("IN-PROGRESS", percentage)),
     )
+
+
+def unflagged(at: float = 0.0) -> DownloadState:
+    """The same from a server that never tells `downloading`."""
+    return play(
+        posted(at - GRACE),
+        (at - 1, SocketOpened()),
+        seen(UNFLAGGED, at),
+        (at, frame("IN-PROGRESS", 30)),
+    )
+
+
+def canceled(state: DownloadState, at: float) -> DownloadState:
+    """Our cancel is sent and taken."""
+    return play(state, (at, CancelAsked()), (at, CancelSent()), (at, CancelAnswered()))
+
+
+def outcome(state: DownloadState) -> str:
+    return str(state.status) if state.done else ""
+
+
+# The phases ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_phases_leads_on_to_the_end_and_out_of_it_nowhere() -> None:
+    assert ds.NEXT.keys() == set(Phase)
+    assert ds.NEXT[Phase.ENDED] == {}
+    assert all(ds.NEXT[phase][Sign.SETTLED] is Phase.ENDED for phase in Phase if phase is not Phase.ENDED)
+
+
+def test_a_download_goes_through_its_phases() -> None:
+    state = start(IDLE, now=0)
+    phases = [state.phase]
+    for now, event in [
+        (1, StartAnswered()),
+        seen(RUNNING, 2),
+        (3, frame("COMPLETED")),
+        seen(THERE, 4),
+    ]:
+        state = advance(state, event, now=now)
+        phases.append(state.phase)
+    assert phases == [Phase.STARTING, Phase.WAITING, Phase.RUNNING, Phase.ENDING, Phase.ENDED]
+
+
+@pytest.mark.parametrize(
+    ("value", "told"), [(True, True), (False, False), (None, None), ("true", None), (1, None), (0, None), ({}, None)]
+)
+def test_a_flag_has_three_values(value: object, told: bool | None) -> None:
+    assert flag({"downloading": value}, "downloading") is told
+    assert flag({}, "downloading") is None
+
+
+# Rule 1: while the POST is open --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", ["COMPLETED", *ENDS])
+@pytest.mark.parametrize("until", [3, 12])
+def test_a_post_in_flight_while_the_socket_repeats_the_old_end_ends_nothing(word: str, until: int) -> None:
+    state = play(start(IDLE, now=0), (2, SocketOpened()))
+    for at in range(2, until):
+        state = play(state, (at, frame("INITIALIZED", 0)), (at, frame(word, 60)), seen(IDLE, at + 0.5))
+        assert (state.phase, state.percentage, state.status) == (Phase.STARTING, None, "INITIALIZED")
+    state = play(state, (until, StartAnswered()), *every(IDLE, until + 1, until + 9))
+    assert not state.done
+    state = play(state, seen(RUNNING, until + 9.5), (until + 9.6, frame("IN-PROGRESS", 5)))
+    assert (state.phase, state.percentage) == (Phase.RUNNING, 5)
+
+
+def test_the_grace_runs_from_the_answer_to_the_post() -> None:
+    state = play(start(IDLE, now=0), *every(IDLE, *range(1, 100)), (100, StartAnswered()), *every(IDLE, 109, 119))
+    assert not state.done
+    assert outcome(play(state, seen(IDLE, 120))) == "FAILED"
+
+
+def test_the_grace_runs_from_the_posts_timeout() -> None:
+    state = play(start(IDLE, now=0), (10, StartUnanswered()), *every(IDLE, 12, 19))
+    assert not state.done
+    assert play(state, seen(RUNNING, 19.5)).phase is Phase.RUNNING
+
+
+def test_a_snapshot_that_says_downloading_tells_of_the_begin_though_the_post_is_open() -> None:
+    state = play(start(IDLE, now=0), (2, SocketOpened()), seen(RUNNING, 3), (4, frame("IN-PROGRESS", 5)))
+    assert (state.phase, state.percentage) == (Phase.RUNNING, 5)
+    assert outcome(play(state, (5, frame("FAILED")), seen(IDLE, 5.1))) == "FAILED"
+
+
+def test_the_socket_waits_for_the_answer_and_for_one_snapshot_after_it() -> None:
+    state = start(IDLE, now=0)
+    assert state.connect_at == Timing().start_answer_s
+    state = play(state, (0.1, StartAnswered()))
+    assert state.connect_at == Timing().start_answer_s
+    assert state.ask_at == 0.1
+    assert play(state, seen(IDLE, 0.2)).connect_at == 0.2
 
 
 # Rule 2 and 8: how it ends -------------------------------------------------------------------------------------------
@@ -70,8 +192,7 @@ def running(at: float = 0.0, percentage: float = 30.0) -> DownloadState:
 
 def test_completed_frame_ends_only_after_a_snapshot_that_agrees() -> None:
     state = play(running(), (5, frame("COMPLETED", 100)))
-    assert not state.done
-    assert state.status == "IN-PROGRESS"
+    assert (state.done, state.status, state.phase) == (False, "IN-PROGRESS", Phase.ENDING)
     assert state.ask_at <= 5
     state = play(state, seen(RUNNING, 5.1))
     assert not state.done
@@ -79,96 +200,215 @@ def test_completed_frame_ends_only_after_a_snapshot_that_agrees() -> None:
     assert (state.status, state.percentage, state.reason) == ("COMPLETED", 100, "")
 
 
-@pytest.mark.parametrize("word", ["FAILED", "CANCELED"])
+@pytest.mark.parametrize("which", [IDLE, RUNNING, UNFLAGGED])
+def test_downloaded_three_seconds_behind_completed_is_completed(which: Model) -> None:
+    state = play(running(), (5, frame("COMPLETED", 100)), *every(which, 5.1, 6, 7, 8))
+    assert not state.done
+    assert outcome(play(state, seen(THERE, 8.1))) == "COMPLETED"
+
+
+@pytest.mark.parametrize("which", [IDLE, UNFLAGGED])
+def test_completed_waits_for_downloaded_the_whole_grace(which: Model) -> None:
+    state = play(running(), (5, frame("COMPLETED", 100)), *every(which, 5.1, 14.9))
+    assert not state.done
+    state = play(state, seen(which, 15.1))
+    assert state.status == "FAILED"
+    assert "COMPLETED, but the model is not downloaded" in state.reason
+
+
+@pytest.mark.parametrize("downloading", [False, "missing"])
+def test_completed_where_downloaded_is_not_told_is_believed_after_the_grace(downloading: object) -> None:
+    which = model(downloading=downloading, downloaded="missing")
+    state = play(running(), (5, frame("COMPLETED", 100)), *every(which, 5.1, 14.9))
+    assert not state.done
+    assert outcome(play(state, seen(which, 15.1))) == "COMPLETED"
+
+
+@pytest.mark.parametrize("word", ENDS)
 def test_terminal_frame_ends_when_a_later_snapshot_is_idle(word: str) -> None:
     state = play(running(), (5, frame(word)), seen(IDLE, 5.1))
     assert (state.done, state.status) == (True, word)
 
 
-@pytest.mark.parametrize("word", ["FAILED", "CANCELED"])
+@pytest.mark.parametrize("word", ENDS)
 def test_a_snapshot_asked_before_the_terminal_frame_does_not_confirm_it(word: str) -> None:
     state = play(running(), (5, frame(word)), (5.1, SnapshotSeen(IDLE, asked_at=4.9)))
     assert not state.done
 
 
-def test_a_failed_frame_is_overruled_by_a_snapshot_that_says_downloaded() -> None:
-    assert play(running(), (5, frame("FAILED")), seen(THERE, 5.1)).status == "COMPLETED"
-
-
-def test_completed_that_no_snapshot_ever_agrees_with_is_failed() -> None:
-    state = play(running(), (5, frame("COMPLETED", 100)), seen(IDLE, 5.1), seen(IDLE, 6))
+@pytest.mark.parametrize("word", ENDS)
+def test_a_flag_that_lags_behind_the_end_delays_it_and_keeps_the_word(word: str) -> None:
+    state = play(running(), (5, frame(word)), *every(RUNNING, 5.1, 9, 20))
     assert not state.done
-    state = play(state, seen(IDLE, 7.2))
-    assert state.status == "FAILED"
-    assert "COMPLETED, but the model is not downloaded" in state.reason
+    assert outcome(play(state, seen(IDLE, 21))) == word
+
+
+@pytest.mark.parametrize("word", ENDS)
+def test_a_failed_frame_is_overruled_by_a_snapshot_that_says_downloaded(word: str) -> None:
+    assert play(running(), (5, frame(word)), seen(THERE, 5.1)).status == "COMPLETED"
+
+
+def test_a_frame_that_moves_on_takes_a_terminal_one_back() -> None:
+    state = play(running(), (5, frame("FAILED")), (6, frame("IN-PROGRESS", 50)), seen(IDLE, 6.1))
+    assert (state.done, state.percentage) == (False, 50)
 
 
 def test_an_end_without_a_word_is_completed_when_it_is_there() -> None:
-    assert play(running(), (5, SocketLost("closed")), seen(THERE, 5)).status == "COMPLETED"
-
-
-def test_an_end_without_a_word_is_failed_when_it_is_not_there() -> None:
-    state = play(running(), (5, SocketLost("closed")), seen(IDLE, 5), seen(IDLE, 6.9))
+    state = play(running(), (5, SocketLost("closed")), *every(IDLE, 5, 6, 8))
     assert not state.done
-    state = play(state, seen(IDLE, 7.1))
+    assert play(state, seen(THERE, 8.1)).status == "COMPLETED"
+
+
+def test_an_end_without_a_word_is_failed_when_it_is_not_there_for_the_whole_grace() -> None:
+    state = play(running(), (5, SocketLost("closed")), *every(IDLE, 5, 9.9))
+    assert not state.done
+    state = play(state, seen(IDLE, 10.1))
     assert (state.status, state.reason) == ("FAILED", "ended without saying why")
+
+
+def test_an_end_that_a_reconnect_tells_of_is_believed() -> None:
+    state = play(running(), (5, SocketLost("closed")), (6, SocketOpened()), (6, frame("CANCELED")), seen(IDLE, 6.1))
+    assert outcome(state) == "CANCELED"
+
+
+def test_a_server_that_went_away_says_so() -> None:
+    state = start(IDLE, now=0, wall_at_zero=1_700_000_000)
+    state = play(state, (0, StartAnswered()), seen(RUNNING, 1), (5, NoAnswer("refused")), (30, NoAnswer("refused")))
+    assert state.outages == (ds.Outage(ds.wall_time(state, 5)),)
+    state = play(state, seen(IDLE, 65), seen(IDLE, 76))
+    assert outcome(state) == "FAILED"
+    began, ended = (clock(ds.wall_time(state, at)) for at in (5, 65))
+    assert state.reason == f"the server went away at {began} and was back at {ended}; the download did not survive it"
+
+
+def test_an_outage_that_the_download_survived_explains_no_later_end() -> None:
+    state = play(running(), (5, NoAnswer("refused")), seen(RUNNING, 30), *every(IDLE, 60, 71))
+    assert state.reason == "ended without saying why"
+    assert len(state.outages) == 1
+
+
+def test_a_server_that_answers_nonsense_has_not_gone_away() -> None:
+    state = play(running(), (5, NoAnswer("an error page", unreachable=False)))
+    assert (state.silent_since, state.outages) == (5, ())
 
 
 def test_a_model_that_disappears_is_failed_with_the_servers_words() -> None:
     state = play(running(), (5, ModelGone("no such model")))
-    assert state.status == "FAILED"
-    assert "no such model" in state.reason
+    assert (state.status, state.reason) == ("FAILED", "the model is gone: no such model")
+
+
+def test_a_crash_of_ours_does_not_read_as_a_model_that_is_gone() -> None:
+    state = play(running(), (5, Broke("KeyError('x')")))
+    assert (state.status, state.reason) == ("FAILED", "pieces_nb itself failed: KeyError('x')")
 
 
 def test_an_ended_state_ignores_everything() -> None:
     ended = play(running(), seen(THERE, 5))
     events: list[Event] = [
-        frame("IN-PROGRESS", 3),
-        frame("RESET"),
-        SnapshotSeen(IDLE, 9),
-        ModelGone("x"),
-        SocketLost("y"),
+        *(frame("IN-PROGRESS", 3), frame("RESET"), SnapshotSeen(IDLE, 9), ModelGone("x"), SocketLost("y")),
+        *(CancelAsked(), CancelSent(), CancelAnswered(), CancelUnanswered(), CancelRefused(), StartRefused("z")),
+        *(StartAnswered(), StartUnanswered(), NoAnswer("w"), TimePassed(), SocketOpened(), Thawed(8), Broke("v")),
     ]
-    for event in [*events, CancelAsked(), StartRefused("z"), NoAnswer("w"), TimePassed(), SocketOpened()]:
+    for event in events:
         assert advance(ended, event, now=99) is ended
 
 
-# Rule 3: until it has been seen alive --------------------------------------------------------------------------------
+# Rule 3: until it has begun ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("word", ["COMPLETED", "FAILED", "CANCELED"])
+@pytest.mark.parametrize("word", ["COMPLETED", *ENDS])
 def test_an_old_terminal_frame_repeated_on_connect_ends_nothing(word: str) -> None:
-    state = play(start(IDLE, now=0), (0.1, SocketOpened()), (0.1, frame(word, 100)), seen(IDLE, 0.2), seen(IDLE, 9.9))
+    state = play(posted(), (0.1, SocketOpened()), (0.1, frame(word, 100)), *every(IDLE, 0.2, 9.9))
     assert not state.done
     assert state.percentage is None
     state = play(state, (9.95, frame("IN-PROGRESS", 1)), seen(RUNNING, 10.5))
     assert (state.done, state.status, state.percentage) == (False, "IN-PROGRESS", 1)
 
 
-def test_downloaded_ends_it_even_before_it_was_seen_alive() -> None:
+@pytest.mark.parametrize("word", ENDS)
+def test_a_whole_old_history_repeated_on_connect_ends_nothing(word: str) -> None:
+    history: list[tuple[float, Event]] = [
+        (0.1, SocketOpened()),
+        (0.1, frame("INITIALIZED", 0)),
+        (0.1, frame("IN-PROGRESS", 60)),
+        (0.1, frame(word)),
+    ]
+    state = play(posted(), *history, *every(IDLE, 0.2, 2, 5, 9))
+    assert not state.done
+    assert state.phase is Phase.WAITING
+    state = play(state, seen(RUNNING, 9.5), (9.6, frame("IN-PROGRESS", 1)))
+    assert (state.phase, state.percentage) == (Phase.RUNNING, 1)
+
+
+@pytest.mark.parametrize("word", ENDS)
+def test_an_old_history_repeated_again_and_again_ends_nothing_within_the_grace(word: str) -> None:
+    state = play(posted(), (0.1, SocketOpened()))
+    for second in range(1, 9):
+        state = play(state, (second, frame("INITIALIZED")), (second, frame(word)), seen(IDLE, second + 0.1))
+        assert not state.done
+    assert play(state, seen(RUNNING, 9)).phase is Phase.RUNNING
+
+
+def test_downloaded_ends_it_even_before_it_began() -> None:
     assert play(start(IDLE, now=0), seen(THERE, 0.1)).status == "COMPLETED"
 
 
-def test_after_the_grace_it_is_failed_with_the_last_words_heard() -> None:
-    state = play(start(IDLE, now=0), (0.1, frame("CANCELED")), seen(IDLE, 10.0))
-    assert state.status == "FAILED"
-    assert "CANCELED" in state.reason
-
-
-def test_a_downloading_flag_that_lags_behind_the_first_frames_ends_nothing() -> None:
-    state = play(start(IDLE, now=0), (0.1, frame("INITIALIZED")), seen(IDLE, 0.2), seen(IDLE, 3), seen(IDLE, 6))
+def test_a_begin_twelve_seconds_after_the_answer_is_waited_for() -> None:
+    state = play(posted(), *every(IDLE, 1, 9, 10.1, 12))
     assert not state.done
-    assert not play(state, seen(RUNNING, 9)).done
+    assert play(state, seen(RUNNING, 12.5)).phase is Phase.RUNNING
 
 
-def test_a_failure_right_after_the_first_frame_is_believed() -> None:
-    state = play(start(IDLE, now=0), (0.1, frame("INITIALIZED")), (0.2, frame("FAILED")), seen(IDLE, 0.3))
-    assert state.status == "FAILED"
+def test_after_that_it_is_failed_with_the_last_words_heard() -> None:
+    state = play(posted(), (0.1, SocketOpened()), (0.1, frame("CANCELED")), seen(IDLE, 20.0))
+    assert (state.status, state.reason) == ("FAILED", "it never began: the server said CANCELED")
 
 
-def test_a_refused_start_is_failed_with_the_servers_words_when_nothing_runs() -> None:
-    state = play(start(IDLE, now=0), (0.1, StartRefused("the engine is missing")), seen(IDLE, 0.2))
+@pytest.mark.parametrize("which", [UNFLAGGED, SILENT])
+def test_where_the_server_tells_nothing_at_all_it_is_followed_on_and_stalled_in_words(which: Model) -> None:
+    state = play(posted(), *every(which, 5, 11, 21, 1000), (1000, TimePassed()))
+    assert (state.done, state.stalled) == (False, True)
+    assert outcome(play(state, seen(THERE, 2000))) == "COMPLETED"
+
+
+def test_where_only_a_first_frame_tells_of_an_end_it_is_believed_after_the_grace() -> None:
+    state = play(posted(), (0.1, SocketOpened()), (0.1, frame("FAILED")), *every(UNFLAGGED, 1, 19))
+    assert not state.done
+    assert outcome(play(state, seen(UNFLAGGED, 20.1))) == "FAILED"
+
+
+def test_a_flag_false_for_eight_seconds_while_frames_move_ends_nothing() -> None:
+    state = play(posted(), (0.1, SocketOpened()))
+    for second in range(1, 9):
+        state = play(state, (second, frame("IN-PROGRESS", second)), *every(IDLE, second + 0.2, second + 0.8))
+        assert not state.done
+    assert play(state, seen(RUNNING, 9)).percentage == 8
+
+
+def test_live_frames_outweigh_an_idle_flag_until_they_are_silent_for_the_grace() -> None:
+    state = play(running(), *((float(at), frame("IN-PROGRESS", at)) for at in range(31, 60)))
+    state = play(state, *every(IDLE, 59.5, 68.9))
+    assert not state.done
+    assert outcome(play(state, seen(IDLE, 69.1))) == "FAILED"
+
+
+def test_a_failure_that_the_flag_lags_behind_is_told_after_the_grace_and_in_its_own_word() -> None:
+    state = play(posted(), (0.1, SocketOpened()), (1, frame("IN-PROGRESS", 5)), (2, frame("CANCELED")))
+    state = play(state, *every(IDLE, 2.1, 5, 9.9))
+    assert not state.done
+    assert outcome(play(state, seen(IDLE, 10))) == "CANCELED"
+
+
+def test_a_refused_start_is_believed_when_snapshots_go_on_saying_idle() -> None:
+    state = play(start(IDLE, now=0), (0.1, StartRefused("the engine is missing")), *every(IDLE, 0.2, 1, 2))
+    assert not state.done
+    state = play(state, seen(IDLE, 2.3))
     assert (state.status, state.reason) == ("FAILED", "the engine is missing")
+
+
+def test_a_refused_start_is_not_believed_when_a_snapshot_a_moment_later_says_downloading() -> None:
+    state = play(start(IDLE, now=0), (0.1, StartRefused("already downloading")), seen(IDLE, 0.2), seen(RUNNING, 1))
+    assert (state.done, state.status, state.refusal) == (False, "IN-PROGRESS", None)
 
 
 def test_a_refused_start_joins_what_already_runs() -> None:
@@ -176,14 +416,83 @@ def test_a_refused_start_joins_what_already_runs() -> None:
     assert (state.done, state.status) == (False, "IN-PROGRESS")
 
 
+def test_a_refused_start_of_a_server_without_flags_is_believed_after_the_grace() -> None:
+    state = play(start(IDLE, now=0), (0.1, StartRefused("no space left")), *every(UNFLAGGED, 1, 10))
+    assert not state.done
+    assert play(state, seen(UNFLAGGED, 10.2)).reason == "no space left"
+
+
+def test_the_late_words_of_a_start_that_failed_are_the_reason() -> None:
+    state = play(start(IDLE, now=0), seen(RUNNING, 1), (60, StartRefused("the engine is missing")))
+    assert play(state, *every(IDLE, 60.1, 62.2)).reason == "the engine is missing"
+
+
 @pytest.mark.parametrize("idle", [{}, {"status": "UNKNOWN"}, {"status": "NEW-WORD"}, {"status": 7}, [], None])
 def test_what_says_nothing_is_not_life(idle: object) -> None:
-    state = advance(start(IDLE, now=0), FrameHeard(ModelDownloadProgress.from_wire(idle)), now=0.1)
+    state = play(posted(), (0.1, SocketOpened()), (5, FrameHeard(ModelDownloadProgress.from_wire(idle))))
     assert not state.alive
     assert state.status == "INITIALIZED"
 
 
-# Rule 4: the line ----------------------------------------------------------------------------------------------------
+# Rule 0: late answers ------------------------------------------------------------------------------------------------
+
+
+def test_a_late_answer_proves_nothing_about_now() -> None:
+    state = play(running(), (3, frame("IN-PROGRESS", 40)), (20, SnapshotSeen(IDLE, asked_at=2)))
+    assert state.phase is Phase.RUNNING
+    state = play(state, seen(RUNNING, 21), (22, SnapshotSeen(IDLE, asked_at=20)))
+    assert (state.phase, state.model) == (Phase.RUNNING, RUNNING)
+
+
+def test_a_late_answer_that_says_downloaded_is_believed() -> None:
+    state = play(running(), seen(RUNNING, 5), (6, SnapshotSeen(THERE, asked_at=4)))
+    assert outcome(state) == "COMPLETED"
+
+
+def test_a_late_failure_of_a_question_counts_nothing_when_a_newer_one_was_answered() -> None:
+    state = play(running(), seen(RUNNING, 5), (12, NoAnswer("timed out", asked_at=4)))
+    assert (state.silent_since, state.outages) == (None, ())
+
+
+def test_a_stale_answer_after_a_freeze_does_not_say_that_it_never_began() -> None:
+    """The clock that is passed stands still while we do: eight seconds of a stop are none of the grace."""
+    state = play(posted(), seen(IDLE, 12.5), (12.6, Thawed(8.0)), (12.7, SnapshotSeen(IDLE, asked_at=12.5)))
+    assert not state.done
+    assert state.frozen_s == 8
+    assert ds.real(state, 12.7) - ds.real(state, 12.5) == pytest.approx(8.2)
+    assert state.ask_at <= 12.7 + 1
+
+
+def test_two_failed_questions_around_a_freeze_are_no_loss() -> None:
+    state = play(running(), (5, NoAnswer("timed out", asked_at=4.9)), (5, Thawed(400.0)))
+    state = play(state, (5.3, NoAnswer("timed out", asked_at=5.2)))
+    assert not state.done
+
+
+def test_a_freeze_is_in_the_duration_and_not_in_the_speed() -> None:
+    state = play(running(percentage=10), (1, frame("IN-PROGRESS", 11)), (1, Thawed(100.0)))
+    state = play(state, (1.1, frame("IN-PROGRESS", 90)))
+    assert ds.rate_per_s(state, now=1.1) is None
+    state = play(state, (2.1, frame("IN-PROGRESS", 91)), seen(THERE, 3))
+    assert state.duration_s == pytest.approx(3 + 2 + 100)
+
+
+def test_many_freezes_stay_few_values_and_lose_no_second() -> None:
+    state = running()
+    for at in range(1, 200):
+        state = advance(state, Thawed(1.0), now=float(at))
+    assert len(state.freezes) <= 21
+    assert state.frozen_s == 199
+
+
+def test_the_duration_ends_with_the_evidence_and_not_with_its_processing() -> None:
+    state = play(running(), (5, frame("COMPLETED")), (12, SnapshotSeen(THERE, asked_at=5.1)))
+    assert state.ended_at == 5.1
+    state = play(running(), (8, frame("IN-PROGRESS", 99)), (9, SnapshotSeen(THERE, asked_at=1)))
+    assert state.ended_at == 8
+
+
+# Rule 4: the socket --------------------------------------------------------------------------------------------------
 
 
 def test_a_socket_that_closes_asks_the_snapshot_at_once() -> None:
@@ -210,16 +519,27 @@ def test_jitter_spreads_the_reconnects_over_half_the_backoff() -> None:
         assert play(running(), (5, SocketLost("closed", jitter=jitter))).connect_at == 5 + wait
 
 
+def test_a_socket_that_is_silent_too_long_is_given_up() -> None:
+    assert play(running(), seen(RUNNING, 59)).socket_open
+    state = play(running(), seen(RUNNING, 60))
+    assert not state.socket_open
+    assert "silent for 1 min" in state.socket_words
+
+
 def test_no_answer_for_lost_after_s_is_failed_and_says_since_when_and_where() -> None:
     state = start(IDLE, now=0, wall_at_zero=1_700_000_000)
-    state = play(state, (0, SocketOpened()), seen(RUNNING, 0), (60, frame("IN-PROGRESS", 37)))
+    state = play(state, (0, StartAnswered()), (0, SocketOpened()), seen(RUNNING, 0), (60, frame("IN-PROGRESS", 37)))
     state = play(state, (61, NoAnswer("refused")), (360, NoAnswer("refused")))
     assert not state.done
     state = play(state, (361, NoAnswer("refused")))
     assert state.status == "FAILED"
-    assert state.reason.startswith("no answer since ")
-    assert "last seen 37 %" in state.reason
+    assert state.reason.startswith(f"no answer since {clock(ds.wall_time(state, 60))}, last seen 37 %")
     assert "refused" in state.reason
+
+
+def test_frames_are_answers_too() -> None:
+    state = play(running(), (61, NoAnswer("refused")), (200, frame("IN-PROGRESS", 50)), (361, NoAnswer("refused")))
+    assert not state.done
 
 
 def test_a_machine_that_slept_is_not_taken_for_a_server_that_is_lost() -> None:
@@ -233,8 +553,8 @@ def test_a_machine_that_slept_is_not_taken_for_a_server_that_is_lost() -> None:
 
 def test_percentage_never_goes_back_within_an_attempt() -> None:
     state = play(running(percentage=60), (1, frame("IN-PROGRESS", 20)), (2, frame("IN-PROGRESS", 40)))
-    assert state.percentage == 60
-    assert state.progress_at == 2  # rising again is life, though nothing to show
+    assert (state.percentage, state.attempt) == (60, 1)
+    assert state.current.progress_at == 2  # rising again is life, though nothing to show
 
 
 @pytest.mark.parametrize("odd", [-1, 101, math.nan, math.inf, 1e308, "37", None, True, [], {}])
@@ -244,8 +564,46 @@ def test_an_odd_percentage_changes_nothing(odd: object) -> None:
 
 
 def test_zero_is_a_percentage_and_unknown_is_not_zero() -> None:
-    assert start(IDLE, now=0).percentage is None
-    assert play(start(IDLE, now=0), (1, frame("IN-PROGRESS", 0))).percentage == 0
+    assert posted().percentage is None
+    assert play(posted(), (1, frame("IN-PROGRESS", 0))).percentage == 0
+
+
+def test_a_percentage_is_not_stuck_at_the_stale_first_frames() -> None:
+    state = play(posted(), seen(RUNNING, 0), (1, SocketOpened()), (1, frame("IN-PROGRESS", 60)))
+    assert (state.percentage, state.attempt) == (60, 1)
+    state = play(state, (2, frame("IN-PROGRESS", 3)), (3, frame("IN-PROGRESS", 4)))
+    assert (state.percentage, state.attempt) == (4, 2)
+
+
+def test_a_first_frame_that_proves_true_pins() -> None:
+    state = play(posted(), seen(RUNNING, 0), (1, SocketOpened()), (1, frame("IN-PROGRESS", 60)))
+    state = play(state, (2, frame("IN-PROGRESS", 61)), (3, frame("IN-PROGRESS", 5)))
+    assert (state.percentage, state.attempt) == (61, 1)
+
+
+def test_a_stale_first_frame_of_a_later_connection_does_not_stick_either() -> None:
+    state = play(running(percentage=30), (5, SocketLost("closed")), (6, SocketOpened()), (6, frame("IN-PROGRESS", 90)))
+    state = play(state, (7, frame("IN-PROGRESS", 40)))
+    assert (state.percentage, state.attempt) == (40, 2)
+
+
+def test_a_first_frame_before_the_begin_is_shown_once_it_has_begun() -> None:
+    state = play(posted(), (1, SocketOpened()), (1, frame("IN-PROGRESS", 20)))
+    assert (state.percentage, state.alive) == (None, False)
+    assert play(state, seen(RUNNING, 2)).percentage == 20
+
+
+def test_what_came_before_an_old_end_is_not_shown() -> None:
+    state = play(posted(), (1, SocketOpened()), (1, frame("IN-PROGRESS", 60)), (1, frame("FAILED")), seen(RUNNING, 2))
+    assert state.percentage is None
+
+
+def test_a_percentage_that_rises_from_connection_to_connection_is_life() -> None:
+    """A server that says one frame a connection, and whose flag lags."""
+    state = play(posted(), (1, SocketOpened()), (1, frame("IN-PROGRESS", 20)), (1, SocketLost("closed")))
+    assert not state.alive
+    state = play(state, (2, SocketOpened()), (2, frame("IN-PROGRESS", 21)))
+    assert (state.alive, state.percentage) == (True, 21)
 
 
 def test_reset_starts_a_new_attempt_at_zero() -> None:
@@ -255,9 +613,60 @@ def test_reset_starts_a_new_attempt_at_zero() -> None:
     assert state.percentage == 5
 
 
+def test_initialized_after_progress_starts_a_new_attempt() -> None:
+    state = play(running(percentage=60), (1, frame("INITIALIZED", 0)))
+    assert (state.attempt, state.percentage, state.alive) == (2, 0, True)
+    assert play(state, (2, frame("IN-PROGRESS", 5))).percentage == 5
+
+
+def test_initialized_before_any_progress_starts_none() -> None:
+    state = play(posted(), (1, frame("INITIALIZED", 0)), (2, frame("INITIALIZED", 0)), (3, frame("IN-PROGRESS", 1)))
+    assert state.attempt == 1
+
+
+def test_the_beginning_told_again_on_connect_starts_no_new_attempt() -> None:
+    again: list[tuple[float, Event]] = [
+        (6, SocketOpened()),
+        (6, frame("INITIALIZED", 0)),
+        (6, frame("IN-PROGRESS", 10)),
+    ]
+    state = play(running(percentage=60), (5, SocketLost("closed")), *again, (6, frame("IN-PROGRESS", 60)))
+    assert (state.attempt, state.percentage) == (1, 60)
+    assert play(state, (7, frame("IN-PROGRESS", 61))).percentage == 61
+
+
+def test_a_restart_while_the_socket_was_closed_is_noticed() -> None:
+    again: list[tuple[float, Event]] = [(6, SocketOpened()), (6, frame("INITIALIZED", 0)), (6, frame("IN-PROGRESS", 5))]
+    state = play(running(percentage=60), (5, SocketLost("closed")), *again)
+    live = play(state, (7, frame("IN-PROGRESS", 6)))
+    assert (live.attempt, live.percentage) == (2, 6)
+    closed = play(state, (6.1, SocketLost("closed")))
+    assert (closed.attempt, closed.percentage) == (2, 5)
+
+
 def test_repeated_resets_do_not_put_off_the_end_of_the_grace() -> None:
-    state = play(running(), *((float(second), frame("RESET")) for second in range(1, 12)), seen(IDLE, 11.5))
-    assert state.status == "FAILED"
+    resets = [(float(second), frame("RESET")) for second in range(1, 22)]
+    assert play(running(), *resets, seen(IDLE, 21.5)).status == "FAILED"
+
+
+def test_moved_is_counted_for_each_attempt() -> None:
+    joined = play(start(RUNNING, now=0, joined=True), (1, SocketOpened()), (2, frame("IN-PROGRESS", 60)))
+    assert joined.current.first_percentage == 60
+    assert play(joined, (3, frame("RESET"))).current.first_percentage is None
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later", "both"),
+    [(10, 20, 20), (20, 20, 20), (None, 20, 20), (20, None, 20), (None, None, None)],
+)
+def test_of_two_frames_in_a_burst_one_says_it_all(earlier: Any, later: Any, both: Any) -> None:
+    one, two = frame("IN-PROGRESS", earlier).progress, frame("IN-PROGRESS", later).progress
+    assert merged(one, two) == frame("IN-PROGRESS", both).progress
+
+
+def test_two_frames_that_differ_in_more_are_both_heard() -> None:
+    assert merged(frame("IN-PROGRESS", 60).progress, frame("IN-PROGRESS", 3).progress) is None
+    assert merged(frame("INITIALIZED", 0).progress, frame("IN-PROGRESS", 3).progress) is None
 
 
 # Rule 6: stalls ------------------------------------------------------------------------------------------------------
@@ -293,43 +702,150 @@ def test_without_an_answer_speed_and_time_left_are_blank() -> None:
 # Rule 7: cancel ------------------------------------------------------------------------------------------------------
 
 
-def test_a_cancel_counts_when_a_snapshot_read_after_it_is_idle() -> None:
-    state = play(running(), (5, CancelAsked()))
+def test_a_cancel_counts_when_a_snapshot_asked_after_its_answer_is_idle() -> None:
+    state = play(running(), (5, CancelAsked()), (5, CancelSent()), (5.5, CancelAnswered()))
+    assert state.ask_at <= 5.5
+    assert not play(state, (5.6, SnapshotSeen(IDLE, asked_at=5.4))).done
+    assert not play(state, seen(RUNNING, 5.6)).done
+    assert play(state, seen(IDLE, 5.6)).status == "CANCELED"
+
+
+def test_a_cancel_that_is_not_answered_counts_when_idle_goes_on() -> None:
+    state = play(running(), (5, CancelAsked()), (5, CancelSent()), seen(IDLE, 5.6))
     assert not state.done
-    assert state.ask_at <= 5
-    assert not play(state, (5.1, SnapshotSeen(IDLE, asked_at=4.9))).done
-    assert not play(state, seen(RUNNING, 5.1)).done
-    assert play(state, seen(IDLE, 5.1)).status == "CANCELED"
+    assert play(state, seen(IDLE, 7.7)).status == "CANCELED"
 
 
 def test_a_cancel_that_came_too_late_is_completed() -> None:
-    assert play(running(), (5, CancelAsked()), seen(THERE, 5.1)).status == "COMPLETED"
+    assert play(canceled(running(), 5), seen(THERE, 5.1)).status == "COMPLETED"
+
+
+def test_a_cancel_after_the_end_does_not_explain_it() -> None:
+    """The end came first, `downloaded` lags behind it."""
+    state = play(canceled(play(running(), seen(IDLE, 4.5)), 5), *every(IDLE, 5.1, 6, 7))
+    assert not state.done
+    assert play(state, seen(THERE, 7.5)).status == "COMPLETED"
+
+
+def test_a_snapshot_asked_just_before_the_cancel_and_answered_after_it_does_not_mean_that_it_had_ended() -> None:
+    state = play(canceled(running(), 5), (5.1, SnapshotSeen(IDLE, asked_at=4.9)))
+    assert not state.done
+    assert play(state, seen(IDLE, 5.2)).status == "CANCELED"
+
+
+def test_a_cancel_after_completed_waits_for_downloaded() -> None:
+    state = play(canceled(play(running(), (4.5, frame("COMPLETED"))), 5), *every(IDLE, 5.1, 8))
+    assert not state.done
+    assert play(state, seen(THERE, 8.5)).status == "COMPLETED"
 
 
 def test_a_refused_cancel_is_no_reason_to_call_it_canceled() -> None:
-    state = play(running(), (5, CancelAsked()), (5.1, CancelRefused()), seen(IDLE, 5.2), seen(IDLE, 8))
+    state = play(running(), (5, CancelAsked()), (5, CancelSent()), (5.1, CancelRefused("no")), *every(IDLE, 5.2, 15.2))
     assert (state.status, state.reason) == ("FAILED", "ended without saying why")
 
 
-def test_a_cancel_while_the_downloading_flag_lags_waits_until_it_is_settled() -> None:
-    state = play(start(IDLE, now=0), (0.1, CancelAsked()), seen(IDLE, 0.2))
+def test_two_cancels_are_one() -> None:
+    state = play(running(), (5, CancelAsked()), (5, CancelSent()), (5.1, CancelAsked()))
+    assert not cancel_is_due(state, now=5.2)
+    state = play(state, (5.3, CancelAnswered()), (5.4, CancelAsked()))
+    assert not cancel_is_due(state, now=5.5)
+
+
+def test_a_refused_second_cancel_does_not_erase_the_first() -> None:
+    state = play(canceled(posted(), 0.5), seen(RUNNING, 1))
+    assert cancel_is_due(state, now=1)
+    state = play(state, (1, CancelSent()), (1.1, CancelRefused("nothing to cancel")), *every(IDLE, 1.2, 3.3))
+    assert state.status == "CANCELED"
+
+
+def test_a_refused_cancel_can_be_asked_for_again() -> None:
+    state = play(running(), (5, CancelAsked()), (5, CancelSent()), (5.1, CancelRefused("no")), (6, CancelAsked()))
+    assert cancel_is_due(state, now=6)
+
+
+def test_an_ignored_cancel_can_be_asked_for_again() -> None:
+    state = play(canceled(running(), 5), *every(RUNNING, 6, 14), (16, CancelAsked()))
+    assert cancel_is_due(state, now=16)
+
+
+@pytest.mark.parametrize("how", ["a frame", "no word"])
+def test_an_ignored_cancel_does_not_turn_a_later_failure_into_canceled(how: str) -> None:
+    state = play(canceled(running(), 5), *every(RUNNING, 6, 14, 16), seen(RUNNING, 30))
+    if how == "a frame":
+        state = play(state, (31, frame("FAILED")))
+    assert play(state, *every(IDLE, 31.1, 42)).status == "FAILED"
+
+
+def test_a_failure_right_after_a_cancel_is_failed_when_a_frame_says_so() -> None:
+    assert play(canceled(running(), 5), (5.5, frame("FAILED")), seen(IDLE, 5.6)).status == "FAILED"
+
+
+def test_a_cancel_is_not_confirmed_while_the_post_is_open_and_sent_again_when_it_begins() -> None:
+    state = play(start(IDLE, now=0), (1, CancelAsked()))
+    assert not cancel_is_due(state, now=1.1)  # it must not overtake the start
+    assert cancel_is_due(state, now=3)
+    state = play(state, (3, CancelSent()), (3.1, CancelAnswered()), *every(IDLE, 3.2, 6, 11))
+    assert (state.done, cancel_is_due(state, now=11)) == (False, False)
+    state = play(state, (12, StartAnswered()), seen(RUNNING, 12.1))
+    assert cancel_is_due(state, now=12.1)
+    state = play(state, (12.1, CancelSent()), (12.2, CancelAnswered()), seen(IDLE, 12.3))
+    assert state.status == "CANCELED"
+
+
+@pytest.mark.parametrize("answer", [CancelAnswered(), CancelRefused("nothing to cancel"), CancelUnanswered()])
+def test_a_cancel_sent_before_the_begin_is_sent_again_once_it_has_begun(answer: Event) -> None:
+    state = play(posted(), (0.5, CancelAsked()), (0.5, CancelSent()), (0.6, answer), seen(IDLE, 1))
+    assert not cancel_is_due(state, now=1)
+    assert cancel_is_due(play(state, seen(RUNNING, 3)), now=3)
+
+
+def test_a_cancel_of_what_then_never_begins_is_canceled_after_the_grace() -> None:
+    state = play(canceled(posted(), 0.5), *every(IDLE, 1, 9.9))
     assert not state.done
-    assert play(state, seen(RUNNING, 1)).done is False
-    assert play(state, seen(IDLE, 2.2)).status == "CANCELED"
+    assert play(state, seen(IDLE, 10.1)).status == "CANCELED"
 
 
-@pytest.mark.parametrize("before", [[], [(0.1, frame("IN-PROGRESS", 1)), (5.1, frame("RESET"))]])
-def test_a_start_that_is_refused_because_of_our_cancel_is_canceled(before: list[tuple[float, Event]]) -> None:
-    state = play(start(IDLE, now=0), *before[:1], (5, CancelAsked()), *before[1:])
-    state = play(state, (5.2, StartRefused("the download was canceled")), seen(IDLE, 5.3), seen(IDLE, 7.3))
+def test_a_start_that_is_refused_because_of_our_cancel_is_canceled() -> None:
+    state = play(start(IDLE, now=0), (1, CancelAsked()), (3, CancelSent()), (3.1, CancelAnswered()))
+    state = play(state, (3.2, StartRefused("the download was canceled")), *every(IDLE, 3.3, 5.4))
     assert state.status == "CANCELED"
 
 
 def test_a_start_that_was_refused_before_we_asked_to_cancel_is_failed() -> None:
-    state = play(
-        start(IDLE, now=0), (0.1, StartRefused("the engine is missing")), (0.2, CancelAsked()), seen(IDLE, 0.3)
-    )
+    state = canceled(play(start(IDLE, now=0), (0.1, StartRefused("the engine is missing"))), 0.2)
+    state = play(state, *every(IDLE, 0.3, 2.4))
     assert (state.status, state.reason) == ("FAILED", "the engine is missing")
+
+
+@pytest.mark.parametrize("word", ["RESET", "UNKNOWN", "CANCELED"])
+def test_whatever_is_said_after_a_cancel_it_is_canceled(word: str) -> None:
+    assert play(canceled(running(), 5), (5.2, frame(word)), seen(IDLE, 5.3)).status == "CANCELED"
+
+
+def test_an_old_end_does_not_hide_that_a_cancel_took_effect() -> None:
+    state = play(start(RUNNING, now=0, joined=True), (1, SocketOpened()), (1, frame("FAILED")), seen(RUNNING, 1.1))
+    assert play(canceled(state, 5), seen(IDLE, 5.1)).status == "CANCELED"
+
+
+def test_an_old_end_that_snapshots_denied_is_not_the_word_of_a_later_one() -> None:
+    state = play(start(RUNNING, now=0, joined=True), (1, SocketOpened()), (1, frame("CANCELED")), seen(RUNNING, 1.1))
+    state = play(state, *every(IDLE, 5, 5.1))
+    assert not state.done
+    assert play(state, seen(IDLE, 16)).status == "FAILED"
+
+
+def test_where_no_flag_tells_a_canceled_frame_settles_it() -> None:
+    state = play(canceled(unflagged(), 5), (5.2, frame("CANCELED")), *every(UNFLAGGED, 5.3))
+    assert not state.done
+    assert play(state, seen(UNFLAGGED, 7.3)).status == "CANCELED"
+
+
+def test_a_first_frame_of_a_reconnect_may_be_old_where_no_flag_tells() -> None:
+    state = play(unflagged(), (5, SocketLost("closed")), (6, SocketOpened()), (6, frame("FAILED")))
+    state = play(state, *every(UNFLAGGED, 7, 9, 17))
+    assert not state.done
+    assert play(state, (18, frame("IN-PROGRESS", 50)), seen(UNFLAGGED, 40)).done is False
+    assert play(state, seen(UNFLAGGED, 26.1)).status == "FAILED"
 
 
 # Speed ---------------------------------------------------------------------------------------------------------------
@@ -343,6 +859,12 @@ def test_speed_and_time_left_follow_from_the_models_size() -> None:
     assert state.done_bytes == SIZE * 0.2
 
 
+def test_speed_is_of_the_last_ten_seconds() -> None:
+    state = play(running(percentage=0), *((float(at), frame("IN-PROGRESS", at)) for at in range(1, 31)))
+    state = play(state, *((float(at), frame("IN-PROGRESS", 30 + 2 * (at - 30))) for at in range(31, 42)))
+    assert ds.rate_per_s(state, now=41) == pytest.approx(2)
+
+
 def test_samples_stay_few_however_many_frames_come() -> None:
     state = running(percentage=0)
     for step in range(1, 5000):
@@ -351,28 +873,61 @@ def test_samples_stay_few_however_many_frames_come() -> None:
     assert ds.rate_per_s(state, now=5) == pytest.approx(10, rel=0.05)
 
 
+def test_samples_are_kept_for_a_minute() -> None:
+    state = running(percentage=0)
+    for step in range(1, 4000):
+        state = advance(state, frame("IN-PROGRESS", step / 50), now=step / 10)
+    assert len(state.samples) < 130
+    assert state.samples[-1].at - state.samples[0].at == pytest.approx(60, abs=1)
+
+
+def test_the_speed_history_is_a_minute_of_bytes_a_second() -> None:
+    state = running(percentage=0)
+    for step in range(1, 901):
+        state = advance(state, frame("IN-PROGRESS", step / 30), now=step / 10)
+    history = ds.speed_history(state, points=12, now=90.0)
+    assert len(history) == 12
+    assert [ago for ago, _ in history] == pytest.approx([55 - 5 * index for index in range(12)])
+    assert [speed for _, speed in history] == pytest.approx([SIZE / 100 / 3] * 12, rel=0.02)
+    stalled = ds.speed_history(state, points=12, now=110.0)
+    assert [speed for _, speed in stalled][-3:] == [0, 0, 0]
+    assert ds.speed_history(posted(), points=12, now=5) == ()
+
+
 # Whatever comes ------------------------------------------------------------------------------------------------------
 
 PERCENTAGES = st.one_of(st.none(), st.floats(), st.integers(-5, 105), st.text(max_size=3), st.booleans())
 WORDS = st.sampled_from([*DownloadStatus, "ODD", None])
+FRAMES = st.builds(
+    lambda word, p: FrameHeard(ModelDownloadProgress.from_wire({"status": word, "percentage": p})), WORDS, PERCENTAGES
+)
+MODELS = st.sampled_from([IDLE, RUNNING, THERE, UNFLAGGED, SILENT, model(downloading=True, downloaded=None)])
 EVENTS = st.one_of(
-    st.builds(lambda word, p: FrameHeard(ModelDownloadProgress.from_wire({"status": word, "percentage": p})),
-              WORDS, PERCENTAGES),
-    st.sampled_from([IDLE, RUNNING, THERE, model(downloading=True, downloaded=None)]),
-    st.sampled_from([NoAnswer("x"), SocketOpened(), SocketLost("x"), CancelAsked(), CancelRefused(), TimePassed()]),
-    st.sampled_from([StartRefused("no"), ModelGone("gone")]),
-)  # fmt: skip
-STEPS = st.lists(st.tuples(st.floats(0, 400, allow_nan=False), EVENTS), max_size=40)
+    FRAMES,
+    MODELS,
+    st.sampled_from([NoAnswer("x"), SocketOpened(), SocketLost("x"), TimePassed(), Thawed(8.0)]),
+    st.sampled_from([CancelAsked(), CancelSent(), CancelAnswered(), CancelUnanswered(), CancelRefused("no")]),
+    st.sampled_from([StartAnswered(), StartUnanswered(), StartRefused("no"), ModelGone("gone")]),
+)
+STEPS = st.lists(st.tuples(st.floats(0, 400, allow_nan=False), st.floats(0, 20), EVENTS), max_size=40)
+
+
+def told(steps: list[tuple[float, float, Any]]) -> list[tuple[float, Event]]:
+    """The steps as events at their times; a snapshot was asked for some time before it came."""
+    now, events = 0.0, []
+    for wait, late, given_event in steps:
+        now += wait
+        is_model = isinstance(given_event, Model)
+        event = SnapshotSeen(given_event, asked_at=max(0.0, now - late)) if is_model else given_event
+        events.append((now, event))
+    return events
 
 
 @settings(max_examples=300, deadline=None)
 @given(steps=STEPS, joined=st.booleans())
-def test_any_sequence_keeps_the_invariants(steps: list[tuple[float, Any]], joined: bool) -> None:
+def test_any_sequence_keeps_the_invariants(steps: list[tuple[float, float, Any]], joined: bool) -> None:
     state = start(RUNNING if joined else IDLE, now=0, joined=joined)
-    now = 0.0
-    for wait, given_event in steps:
-        now += wait
-        event = SnapshotSeen(given_event, asked_at=now) if isinstance(given_event, Model) else given_event
+    for now, event in told(steps):
         before, state = state, advance(state, event, now=now)
         if before.done:
             assert state is before
@@ -382,31 +937,51 @@ def test_any_sequence_keeps_the_invariants(steps: list[tuple[float, Any]], joine
         assert state.percentage is None or 0 <= state.percentage <= 100
         for figure in (ds.speed_bytes_per_s(state, now=now), ds.time_left_s(state, now=now), state.duration_s):
             assert figure is None or figure >= 0
+        assert all(speed >= 0 for _, speed in ds.speed_history(state, points=20, now=now))
+        assert state.phase is before.phase or state.phase in ds.NEXT[before.phase].values()
+        assert state.done == (state.phase is Phase.ENDED)
         if state.done and not before.done:
             assert state.status.is_terminal
             assert isinstance(event, SnapshotSeen | ModelGone | NoAnswer)
-            assert (state.status is DownloadStatus.COMPLETED) == state.model.downloaded
+            assert state.started_at <= (state.ended_at or 0.0) <= now
+            if state.status is not DownloadStatus.COMPLETED:
+                assert not state.model.downloaded
         if not state.done:
             assert not state.status.is_terminal
 
 
+@settings(max_examples=200, deadline=None)
+@given(steps=STEPS, joined=st.booleans())
+def test_no_snapshot_ends_it_without_evidence_newer_than_all_that_says_it_runs(
+    steps: list[tuple[float, float, Any]], joined: bool
+) -> None:
+    state = start(RUNNING if joined else IDLE, now=0, joined=joined)
+    alive_at = 0.0 if joined else -math.inf
+    for now, event in told(steps):
+        before, state = state, advance(state, event, now=now)
+        match event:
+            case SnapshotSeen(which, asked_at) if which.downloading and not which.downloaded:
+                alive_at = max(alive_at, asked_at)
+            case SnapshotSeen(which, asked_at) if state.done and not before.done and not which.downloaded:
+                assert asked_at >= alive_at
+                assert which.raw.get("downloading") is not True
+                assert not before.post_open or before.seen_downloading or before.attempt > 1
+
+
 @settings(max_examples=100, deadline=None)
 @given(steps=STEPS)
-def test_whatever_came_before_an_idle_server_leads_to_an_end(steps: list[tuple[float, Any]]) -> None:
-    """When nothing but idle snapshots follow, the grace and the settling bound the rest."""
-    state = start(IDLE, now=0)
-    now = 0.0
-    for wait, given_event in steps:
-        now += wait
-        event = SnapshotSeen(given_event, asked_at=now) if isinstance(given_event, Model) else given_event
-        state = advance(state, event, now=now)
-    timing = Timing()
-    for _ in range(4):
-        now += max(timing.start_grace_s, timing.settle_s)
+def test_whatever_came_before_an_idle_server_leads_to_an_end(steps: list[tuple[float, float, Any]]) -> None:
+    """When nothing but idle snapshots follow, the graces and the settling bound the rest."""
+    events = told(steps)
+    state = play(start(IDLE, now=0), *events)
+    now = events[-1][0] if events else 0.0
+    state = advance(state, StartAnswered(), now=now)
+    for _ in range(5):
+        now += 2 * max(GRACE, Timing().settle_s)
         state = advance(state, SnapshotSeen(IDLE, asked_at=now), now=now)
     assert state.done
 
 
 def test_the_state_is_a_value() -> None:
     with pytest.raises(AttributeError):
-        start(IDLE, now=0).percentage = 3  # type: ignore[misc]  # that is the point
+        start(IDLE, now=0).status = 3  # type: ignore[misc,assignment]  # that is the point

@@ -43,7 +43,8 @@ def killed_and_restarted(home: Path, *, at: float) -> Download:
 
 def test_a_server_killed_in_mid_download_and_restarted_is_a_failure_that_can_be_repeated(tmp_path: Path) -> None:
     download = killed_and_restarted(tmp_path, at=30)
-    assert "ended without saying why" in str(download.error)
+    assert "the server went away at " in str(download.error)
+    assert "the download did not survive it" in str(download.error)
     assert download.percentage is not None
     assert 30 <= download.percentage < 100
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import struct
 import threading
 import time
@@ -72,6 +73,7 @@ from tests.hostile.server import (
 
 Clients = list[ModelClient]
 COMPLETED = ("COMPLETED", "")
+SOON = dataclasses.replace(PATIENT, start_grace_s=0.5)
 IMPATIENT = dataclasses.replace(PATIENT, start_grace_s=0.3, lost_after_s=0.3, cancel_within_s=0.3)
 
 
@@ -228,7 +230,7 @@ def test_an_end_without_a_word_is_failed_when_the_model_is_not_there(
     how: str, server: HostileServer, clients: Clients
 ) -> None:
     server.answers["progress"] = websocket(*STARTS, seen_again(times=2), becomes(downloading=False), CLOSINGS[how])
-    status, error = ends(server, clients)
+    status, error = ends(server, clients, timing=SOON)
     assert status == "FAILED"
     assert "ended without saying why" in error
 
@@ -584,11 +586,11 @@ def test_a_snapshot_asked_for_before_an_end_was_said_does_not_confirm_it(
     polite = server.answers["snapshot"]
     server.answers["snapshot"] = in_turn(polite, polite, polite, old, polite)
     server.answers["progress"] = websocket(
-        *STARTS, until(asked), progress(word), until(heard), seen_again(times=2), progress("IN-PROGRESS", 60),
-        seen_again(times=2), *COMPLETES,
+        *STARTS, until(asked), pause(0.1), progress(word), until(heard), seen_again(times=2),
+        progress("IN-PROGRESS", 60), seen_again(times=2), *COMPLETES,
     )  # fmt: skip
     watched = follow(client_of(server, clients))
-    watched.wait_until(lambda download: download.state.verdict == word)
+    watched.wait_until(lambda download: download.state.heard == f"the server said {word}")
     heard.set()
     assert watched.end() == COMPLETED
 
@@ -878,14 +880,31 @@ def test_a_model_whose_id_changes_is_lost(server: HostileServer, clients: Client
     assert "another model" in error
 
 
-@pytest.mark.parametrize("field", ["downloaded", "downloading"])
-@pytest.mark.parametrize("value", ["true", 1, [True], {"value": True}, None])
-def test_a_flag_of_a_wrong_type_is_not_true(field: str, value: object, server: HostileServer, clients: Clients) -> None:
-    server.answers["start"] = answers_after(lambda model: model.update({field: value}))
+ODD_FLAGS = ("true", 1, [True], {"value": True}, None)
+
+
+@pytest.mark.parametrize("value", ODD_FLAGS)
+def test_a_downloaded_of_a_wrong_type_is_not_true(value: object, server: HostileServer, clients: Clients) -> None:
+    server.answers["start"] = answers_after(lambda model: model.update(downloaded=value))
     server.answers["progress"] = nothing_there
     status, error = ends(server, clients, timing=dataclasses.replace(PATIENT, start_grace_s=0.3))
     assert status == "FAILED"
     assert "it never began" in error
+
+
+@pytest.mark.parametrize("value", ODD_FLAGS)
+def test_a_downloading_of_a_wrong_type_is_neither_true_nor_false(
+    value: object, server: HostileServer, clients: Clients
+) -> None:
+    server.answers["start"] = answers_after(lambda model: model.update(downloading=value))
+    server.answers["progress"] = nothing_there
+    timing = dataclasses.replace(PATIENT, start_grace_s=0.1, stall_after_s=0.2)
+    watched = follow(client_of(server, clients, timing=timing))
+    watched.wait_until(lambda download: download.stalled_since is not None)
+    server.wait_for("snapshot", server.count("snapshot") + 10)
+    assert not watched.download.state.alive
+    server.models[ID].update(downloaded=True)
+    assert watched.end() == COMPLETED
 
 
 # The server goes and comes --------------------------------------------------------------------------------------------
@@ -907,15 +926,19 @@ def test_a_server_that_restarts_and_has_forgotten_the_download_is_failed(
     server: HostileServer, clients: Clients
 ) -> None:
     server.answers["progress"] = websocket(*STARTS)
-    watched = follow(client_of(server, clients))
+    watched = follow(client_of(server, clients, timing=SOON))
     watched.wait_until(lambda download: download.percentage == 40 and download.state.seen_downloading)
     server.stop()
+    watched.wait_until(lambda download: bool(download.state.outages))
     server.models[ID].update(downloading=False)
     server.answers["progress"] = websocket()
     server.start()
     status, error = watched.end()
     assert status == "FAILED"
-    assert "ended without saying why" in error
+    assert re.search(r"the server went away at \d\d:\d\d and was back at \d\d:\d\d; .* did not survive it", error)
+    [outage] = watched.download.state.outages
+    assert outage.ended is not None
+    assert outage.began <= outage.ended
 
 
 def test_a_server_that_stays_away_is_lost_and_the_error_says_where_it_stood(

@@ -57,6 +57,9 @@ class World(NamedTuple):
     resumes: bool
     frames_while_stalled: bool
     failed_frame_says_why: bool
+    downloading_missing: bool
+    downloaded: str  # how the flag tells that the files are there
+    post_answers_at_start: bool
 
     @property
     def switches(self) -> Switches:
@@ -67,6 +70,7 @@ class World(NamedTuple):
             post_answers_after_end=self.post == "after the end",
             start_late_s=0.1 if self.start_late else 0.0,
             downloading_lag_s=0.1 if self.downloading_lags else 0.0,
+            downloaded_lag_s=0.2 if self.downloaded == "late" else 0.0,
             **{name: value for name, value in self._asdict().items() if name in named},
         )
 

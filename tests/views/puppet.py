@@ -23,11 +23,12 @@ class Puppet(Download):
         self.raw |= {} if size is None else {"bytes": {"value": size}}
         around = Context(Transport("http://127.0.0.1:9"), clock=lambda: self.now, wall_clock=lambda: self.now)
         super().__init__(Model(self.raw), around)
+        self._follower.advance(ds.StartAnswered())
 
     def tell(self, *events: ds.Event, after_s: float = 1.0) -> Puppet:
         for event in events:
             self.now += after_s
-            self._advance(event)
+            self._follower.advance(event)
         return self
 
     def at(self, *percentages: float) -> Puppet:
@@ -35,14 +36,15 @@ class Puppet(Download):
         return self.tell(*map(ds.FrameHeard, frames))
 
     def show(self) -> Puppet:
-        self._publish()
+        self._subscribers.tell()
+        self._subscribers.settle()
         return self
 
     def snapshot(self, **fields: Any) -> Puppet:
-        return self.tell(ds.SnapshotSeen(Model({**self.raw, "downloading": False, **fields}), self.now))
+        return self.tell(ds.SnapshotSeen(Model({**self.raw, "downloading": False, **fields}), self.now + 1.0))
 
     def finish(self) -> Puppet:
-        self._closing_down()
+        self._follower.finish()
         return self
 
     def complete(self) -> Puppet:

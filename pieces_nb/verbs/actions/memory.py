@@ -27,7 +27,9 @@ FORCE = Flag("--force", "also when the RAM looks too small")
 )
 def load(session: Session, model: str, *, force: bool, until_exit: bool) -> Rows:
     if until_exit and not session.front_end.lives_on:
-        raise BadArguments("load --until-exit is for a notebook: this command ends at once, and the model would leave memory with it.")
+        raise BadArguments(
+            "load --until-exit is for a notebook: this command ends at once, and the model would leave memory with it."
+        )
     client = session.client
     if until_exit and (seen := client.get(model)).loaded:
         session.front_end.tell(f"{seen.shown} was in memory before: it stays there when this kernel ends.")

@@ -1,0 +1,116 @@
+"""What was heard about one attempt: from where, of when, and what of it still counts. Pure.
+
+Every time here is when something was asked for or sent, never when it was processed, and on the clock that stands still
+while this process is stopped: an answer proves nothing about a moment after its question.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
+
+
+def flag(raw: Mapping[str, Any], name: str) -> bool | None:
+    """Return a flag of a model; None where the server does not tell: missing, null, of another type."""
+    value = raw.get(name)
+    return value if isinstance(value, bool) else None
+
+
+class Source(StrEnum):
+    """Where a piece of evidence came from."""
+
+    ANSWER = "the answer to our POST"
+    SNAPSHOT = "a snapshot"
+    FRAME = "a frame"
+
+
+class Evidence(NamedTuple):
+    """One thing heard. What is None is not told, which is not the same as false."""
+
+    source: Source
+    at: float
+    downloading: bool | None = None
+    downloaded: bool | None = None
+    status: DownloadStatus | None = None
+    opening: bool = False  # one of the first frames of a connection: it may repeat how an earlier download stood
+    first: bool = False  # and of the first connection: it hardly repeats how this one ended
+    words: str = ""
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether a frame said that it has ended."""
+        return self.status is not None and self.status.is_terminal
+
+
+def of_snapshot(model: Model, *, asked_at: float) -> Evidence:
+    """Return what a snapshot tells."""
+    raw = model.raw
+    return Evidence(Source.SNAPSHOT, asked_at, flag(raw, "downloading"), flag(raw, "downloaded"))
+
+
+def of_frame(progress: ModelDownloadProgress, *, at: float, opening: bool = False, first: bool = False) -> Evidence:
+    """Return what a frame tells."""
+    return Evidence(Source.FRAME, at, status=progress.status, opening=opening, first=first)
+
+
+def of_refusal(words: str, *, at: float) -> Evidence:
+    """Return what an error in answer to the POST tells."""
+    return Evidence(Source.ANSWER, at, words=words)
+
+
+class Record(NamedTuple):
+    """What of the evidence about one attempt still counts."""
+
+    positive: Evidence | None = None  # the newest that says it runs
+    flagged: bool = False  # a snapshot has said `downloading: true`
+    seen: Evidence | None = None  # the newest snapshot
+    idle_from: Evidence | None = None  # the first explicit `downloading: false` after all that is positive
+    idle: Evidence | None = None  # the newest such
+    verdict: Evidence | None = None  # the terminal frame that no later frame has contradicted
+    denied_at: float | None = None  # of the newest `downloading: true` asked for after the verdict
+
+    @property
+    def positive_at(self) -> float:
+        return self.positive.at if self.positive is not None else float("-inf")
+
+    @property
+    def is_told(self) -> bool:
+        """Whether snapshots tell if it runs."""
+        return self.seen is not None and self.seen.downloading is not None
+
+    def with_snapshot(self, evidence: Evidence) -> Record:
+        """Return the record with a snapshot that was asked for after all others."""
+        record = self._replace(seen=evidence)
+        if evidence.downloading:
+            denied = record.verdict is not None and evidence.at >= record.verdict.at
+            positive = evidence if evidence.at >= record.positive_at else record.positive
+            return record._replace(
+                positive=positive,
+                flagged=True,
+                idle_from=None,
+                idle=None,
+                denied_at=evidence.at if denied else record.denied_at,
+            )
+        if evidence.downloading is None or evidence.at < record.positive_at:
+            return record
+        return record._replace(idle=evidence, idle_from=record.idle_from or evidence)
+
+    def with_life(self, evidence: Evidence) -> Record:
+        """Return the record with a frame that says it runs, and is no repetition."""
+        return self._replace(positive=evidence, idle_from=None, idle=None, verdict=None, denied_at=None)
+
+    def with_opening(self) -> Record:
+        """Return the record after a first frame that says it runs: it may be old, but so then is an end before it."""
+        return self._replace(verdict=None, denied_at=None) if self.verdict and self.verdict.opening else self
+
+    def with_end(self, evidence: Evidence) -> Record:
+        """Return the record with a terminal frame: the first that says so, but one amid others before a first one."""
+        standing = self.verdict
+        if standing is not None and evidence.opening and (not standing.opening or standing.status is evidence.status):
+            return self
+        if standing is not None and not standing.opening and standing.status is evidence.status:
+            return self
+        return self._replace(verdict=evidence, denied_at=None)

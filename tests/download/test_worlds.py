@@ -1,0 +1,74 @@
+"""Thousands of correct servers in virtual time: whatever they leave open, the word is theirs, or is not said yet."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+from pieces_nb.download import state as ds
+from tests.download.worlds import NEVER, Followed, Simulation, World, any_world
+
+GRACE_S = ds.Timing().start_grace_s
+
+
+def check(world: World) -> Followed:
+    followed = Simulation(world).run()
+    server, state = followed.server, followed.state
+    context = f"{world}\n{server.outcome} at {server.ends_at}; {state}"
+    if state.done:
+        assert followed.ended_at >= min(server.ends_at, NEVER), f"an end before the end: {context}"
+        assert _is_true(followed), context
+    else:
+        assert not server.tells, f"the flags tell, and it never ended: {context}"
+    ends = [seen for _, seen in followed.seen if seen.done]
+    assert len({(seen.status, seen.ended_at) for seen in ends}) <= 1
+    for (_, before), (_, after) in zip(followed.seen, followed.seen[1:], strict=False):
+        if before.attempt == after.attempt and before.percentage is not None:
+            assert after.percentage is not None
+            assert after.percentage >= before.percentage, context
+    return followed
+
+
+def _is_true(followed: Followed) -> bool:
+    """Whether the word is the server's; where no frame told why it ended, FAILED and a cancel of ours are true too."""
+    said, true = str(followed.state.status), followed.server.outcome
+    if said == true:
+        return True
+    if said == "CANCELED" and _ended_with_our_cancel(followed):
+        return True
+    if true == "CANCELED":
+        return said == "FAILED" and not _was_told(followed)
+    return true == "FAILED" and said == "CANCELED" and followed.state.cancel is not None and not _was_told(followed)
+
+
+def _ended_with_our_cancel(followed: Followed) -> bool:
+    """Whether the server took our cancel, did not act on it, and the transfer ended in that moment without a word."""
+    cancel, ends_at = followed.state.cancel, followed.server.ends_at
+    if cancel is None or cancel.sent_at is None or followed.server.world.freeze_at_s < ends_at:
+        return False
+    return cancel.sent_at <= ends_at <= cancel.sent_at + 3.0 and not _was_told(followed)
+
+
+def _was_told(followed: Followed) -> bool:
+    """Whether a frame amid others told the end on a socket that was open, so that nothing excuses another word."""
+    world, server = followed.server.world, followed.server
+    if not server.end_word or server.end_word != server.outcome:
+        return False
+    return any(
+        before.socket_open and before.alive and at < server.ends_at <= later
+        for (at, before), (later, _) in zip(followed.seen, followed.seen[1:], strict=False)
+        if world.freeze_at_s == NEVER
+    )
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@given(world=any_world())
+def test_in_any_world_the_word_is_the_servers(world: World) -> None:
+    check(world)
+
+
+@pytest.mark.full
+@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(world=any_world())
+def test_in_many_more_worlds_the_word_is_the_servers(world: World) -> None:
+    check(world)
