@@ -297,7 +297,7 @@ class Download:
         if self._is_forked:
             return self._outcome()
         future = asyncio.wrap_future(self._future)
-        with _display().waiting([self]), INTERRUPTS.watched() as interrupted:
+        with INTERRUPTS.watched() as interrupted, _display().waiting([self]):
             try:
                 # In slices: an event loop that sleeps to the end hears no interrupt before it.
                 while not future.done():

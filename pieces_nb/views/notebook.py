@@ -12,11 +12,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from typing import Any
 from weakref import WeakKeyDictionary
 
-from pieces_nb.download import state as ds
 from pieces_nb.download.download import Download
 from pieces_nb.download.throttle import INTERVAL_S, TOTAL_INTERVAL_S
 from pieces_nb.errors import PiecesError
@@ -38,7 +36,6 @@ from pieces_nb.views.words import (
     condition,
     figures_of,
     name_of,
-    outage_words,
     progress_words,
     record,
     total_percentage,
@@ -98,8 +95,6 @@ class Row:
         self._clock = clock
         self._trail = Trail()
         self._shown_at = float("-inf")
-        self._away_since: datetime | None = None
-        self._away_until: datetime | None = None
         # The words wrap within their own width, so that they never move the button.
         self._html = ipywidgets.HTML(
             value=self._written(), placeholder=self._told(), layout={"flex": "1 1 auto", "min_width": "0"}
@@ -137,25 +132,15 @@ class Row:
         download = self.download
         self.figures = figures_of(download)
         self._trail.note(download.percentage, now=self._clock())
-        self._note_outage()
         trail = self._trail.svg if condition(download) is Condition.RUNNING else ""
         return row_html(download, trail=trail, note=self.note)
 
-    def _note_outage(self) -> None:
-        state = self.download.state
-        if state.silent_since is not None and not self.download.done:
-            self._away_since, self._away_until = ds.wall_time(state, state.silent_since), None
-        elif self._away_since is not None and self._away_until is None and not self.download.done:
-            self._away_until = datetime.now(UTC)
-
     @property
     def note(self) -> str:
-        """The last outage of the server, once it is over or the download has ended."""
-        if self._away_since is None or not (self._away_until or self.download.done):
-            return ""
-        words = outage_words(self._away_since, self._away_until)
-        lost = condition(self.download) is Condition.FAILED
-        return f"{words}; the download did not survive it" if lost else words
+        """The last outage of the server, once it is over, unless the record tells it anyhow."""
+        outages = self.download.state.outages
+        over = outages and (self.download.done or outages[-1].ended is not None)
+        return outages[-1].words if over and outages[-1].words not in record(self.download) else ""
 
     @property
     def line(self) -> str:

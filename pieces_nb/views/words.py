@@ -14,8 +14,6 @@ from pieces_nb.model.models import DownloadStatus
 from pieces_nb.text import clock, format_bytes, format_duration, format_percentage, printable
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from pieces_nb.download.download import Download
 
 SEPARATOR = " · "
@@ -124,13 +122,6 @@ def _troubles(download: Download) -> Iterator[str]:
         yield f"reconnecting ({printable(state.socket_words, limit=80)})"
     if download.closed:
         yield "no longer followed"
-
-
-def outage_words(began: datetime, ended: datetime | None) -> str:
-    """Return the times between which the server did not answer."""
-    if ended is None:
-        return f"the server went away at {clock(began)}"
-    return f"the server went away at {clock(began)} and was back at {clock(ended)}"
 
 
 def fitting_words(download: Download, limit: int) -> str:

@@ -156,6 +156,20 @@ def test_a_click_can_be_left_to_whoever_made_the_row() -> None:
     row.close()
 
 
+def test_an_outage_is_told_with_its_beginning_and_its_end(page: Page) -> None:
+    download = Puppet().at(10)
+    row = Row(download, button=False)
+    download.tell(ds.NoAnswer("Nothing answers", asked_at=download.now, unreachable=True)).show()
+    assert "no answer since" in words_of(row.box)
+    assert "the server went away" not in words_of(row.box)
+    download.snapshot(downloading=True).at(20).show()
+    assert re.search(r"the server went away at \d\d:\d\d and was back at \d\d:\d\d", words_of(row.box))
+    assert page.handles == []
+    download.complete()
+    assert re.fullmatch(r"Phi-2: done · .* · the server went away at .* and was back at \d\d:\d\d", row.line)
+    row.close()
+
+
 # A block in a notebook
 
 

@@ -80,7 +80,7 @@ def test_a_finished_download_is_one_line_with_size_duration_and_mean_speed() -> 
 def test_a_failed_and_a_canceled_download_say_why_and_when() -> None:
     assert record(Puppet().at(50).fail("410: gone")) == "Phi-2: failed (the model is gone: 410: gone) after 2.0 s"
     canceled = Puppet().at(50).tell(ds.SnapshotSeen(Model({"id": "m-1", "name": "Phi-2", "downloading": True}), 1001))
-    canceled.tell(ds.CancelAsked()).snapshot().finish()
+    canceled.tell(ds.CancelAsked()).tell(ds.CancelSent(), ds.CancelAnswered(), after_s=0.0).snapshot().finish()
     assert record(canceled) == "Phi-2: canceled after 4.0 s"
 
 
