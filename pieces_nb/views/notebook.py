@@ -375,6 +375,8 @@ def waiting(downloads: Sequence[Download]) -> Iterator[None]:
     """
     block = _waiting_block(downloads)
     try:
+        if block is not None:
+            block.display()
         yield
     finally:
         if block is not None:
@@ -387,9 +389,7 @@ def waiting(downloads: Sequence[Download]) -> Iterator[None]:
 def _waiting_block(downloads: Sequence[Download]) -> LiveBlock | None:
     if all(download.done for download in downloads) or not running_cell() or _shown_here(downloads):
         return None
-    block = LiveBlock(downloads, waiting=True)
-    block.display()
-    return block
+    return LiveBlock(downloads, waiting=True)
 
 
 def wait_shown(downloads: Sequence[Download], *, timeout_s: float | None) -> None:
@@ -397,8 +397,7 @@ def wait_shown(downloads: Sequence[Download], *, timeout_s: float | None) -> Non
 
     Raises what `Downloads.wait` raises. After `StoppedWaiting` and `WaitTimeout` a notebook's bars live on.
     """
-    if not in_notebook():
+    if in_notebook():
+        bars.outcome(downloads, timeout_s=timeout_s)  # shows them itself: see `waiting`
+    else:
         bars.wait_shown(downloads, timeout_s=timeout_s)
-        return
-    with waiting(downloads):
-        bars.outcome(downloads, timeout_s=timeout_s)

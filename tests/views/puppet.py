@@ -69,13 +69,13 @@ class Waiting(Puppet):
     """A download whose wait ends as it is told."""
 
     outcome: BaseException | None = None
+    timeout: float | None = None
 
-    def wait(self, timeout: float | None = None) -> Model:
+    def _wait(self, timeout: float | None) -> None:
         self.timeout = timeout
         if self.outcome is not None:
             raise self.outcome
         self.complete()
-        return self.model
 
 
 class Page:
