@@ -155,7 +155,7 @@ class CancelRefused(NamedTuple):
 
 
 class Thawed(NamedTuple):
-    """This process stood still for so long; the caller's clock did too."""
+    """The process stood still for so long; the caller's clock did too."""
 
     stopped_s: float
 
@@ -268,7 +268,7 @@ class Attempt(NamedTuple):
 
 
 class Freeze(NamedTuple):
-    """This process stood still; `at` is when on the clock that stood still too."""
+    """The process stood still; `at` is when on the clock that stood still too."""
 
     at: float
     stopped_s: float
@@ -824,8 +824,8 @@ def _never_began(state: DownloadState, asked_at: float) -> End | None:
             return End(DownloadStatus.CANCELED)
         if verdict.status is DownloadStatus.COMPLETED and not _is_known_missing(record):
             return End(DownloadStatus.COMPLETED)
-    # Where no flag tells and no frame speaks of an end, nothing says that it does not run, or that it is not there.
-    if verdict is None and (record.idle is None or not _is_known_missing(record)):
+    # Where no flag tells and no frame speaks of an end, nothing says that it does not run; or that it is not there.
+    if (verdict is None and record.idle is None) or not _is_known_missing(record):
         return None
     return _failed(f"it never began: {state.heard or 'the server said nothing'}")
 
@@ -1053,7 +1053,7 @@ def _check_stall(state: DownloadState, now: float) -> DownloadState:
 
 
 def _thawed(state: DownloadState, stopped_s: float, now: float) -> DownloadState:
-    """This process stood still. What moved meanwhile moved in a time that the samples do not have."""
+    """The process stood still. What moved meanwhile moved in a time that the samples do not have."""
     freezes = (*state.freezes, Freeze(now, stopped_s))
     if len(freezes) > 20:
         first, second, *rest = freezes

@@ -22,7 +22,7 @@ _MOST_ROWS = 60
 _ELIDED = "..."
 _TEXT_COLUMNS = 160  # of the text beside a notebook's HTML: whatever the front end, it is the same
 _MOST_IN_TEXT = 60
-_MOST_NAME = 36
+_MOST_NAME = 28
 _MOST_TEXT = 48
 _ID_SHOWN = 8
 _DTYPES = {
@@ -181,12 +181,14 @@ _LEFT, _RIGHT = "text-align: left", "text-align: right"
 
 
 def _html(columns: Sequence[Column], *, shows_index: bool) -> str:
-    """Return a table whose rows are one line each, but for the fields of a model: those wrap.
+    """Return a table whose rows are one line each, but for the fields of a model and long commands: those wrap.
 
     Front ends set cells to the right and break names, unless a cell itself says otherwise.
     """
-    heads = "".join(map(_head_html, columns))
+    heads = "".join(_head_html(column, column.name) for column in columns)
     cells = [_cells_html(column, wraps=shows_index or column.kind is Kind.WORDS) for column in columns]
+    if shows_index:
+        cells[0] = [_head_html(columns[0], field) for field in columns[0].cells]
     body = [f"<tr>{''.join(row)}</tr>" for row in zip(*cells, strict=True)]
     # Without these classes a `$` in a cell would be typeset as mathematics.
     return (
@@ -195,8 +197,10 @@ def _html(columns: Sequence[Column], *, shows_index: bool) -> str:
     )
 
 
-def _head_html(column: Column) -> str:
-    return f'<th style="{_align(column)}; white-space: nowrap">{escape(_cut(column.name))}</th>'
+def _head_html(column: Column, text: str) -> str:
+    shown = _cut(text)
+    title = f' title="{escape(text)}"' if shown != text else ""
+    return f'<th style="{_align(column)}; white-space: nowrap"{title}>{escape(shown)}</th>'
 
 
 def _align(column: Column) -> str:
@@ -208,7 +212,7 @@ def _cells_html(column: Column, *, wraps: bool) -> list[str]:
 
 
 def _cell_html(column: Column, text: str, *, wraps: bool) -> str:
-    if wraps:
+    if wraps or (column.kind is Kind.STEP and len(text) > _MOST_TEXT):
         return f'<td style="{_LEFT}; overflow-wrap: anywhere; max-width: 60ch">{escape(text)}</td>'
     shown = _short(column.kind, text)
     title = f' title="{escape(text)}"' if shown != text else ""

@@ -38,11 +38,11 @@ def panel(browser: Browser, lab: Lab, emulator: EmulatorProcess) -> None:
     opened.says(re.compile(r"Llama 3\.2 1B \(emulated\): done"))
     opened.click("Load Llama 3.2 1B")
     opened.says(re.compile(r"loaded in"))
-    for name in ("Mistral 7B", "Phi-2"):
+    for name in ("Mistral 7B", "Granite Code 8B"):
         opened.click(f"Download {name}")
         opened.row_says(name, re.compile("%"))
     opened.click("⋯ Open the card of My Fine-Tune")
-    until(lambda: _percentages(opened) >= 30, what="the bars stand well inside")
+    until(lambda: _percentages(opened) >= 25, what="the bars stand well inside")
     notebook.cell(1).screenshot(path=NOTEBOOKS / "panel.png")
     notebook.set_theme("JupyterLab Dark")
     notebook.cell(1).screenshot(path=NOTEBOOKS / "panel-dark.png")

@@ -236,13 +236,14 @@ def test_a_fork_leaves_its_parents_emulator_alone() -> None:
 
 def test_a_hundred_downloads_at_once_all_end_well_with_little_work(started: Started) -> None:
     models = [{"id": f"m{index}", "name": f"Model {index}"} for index in range(100)]
-    emulator, api = started(models=models, rate_bytes_per_s=65_536 / 2)
+    emulator, api = started(models=models, rate_bytes_per_s=1)  # None ends while others are still to be started.
     process = psutil.Process()
     for model in models:
         api.start(model["id"])
 
     assert sum(model["downloading"] for model in api.get("/models").json()["iterable"]) == 100
     before = process.cpu_times()
+    emulator.rate_bytes_per_s = 65_536 / 2
     with api.listening("m99") as listener:
         listener.until_status("COMPLETED")
     after = process.cpu_times()

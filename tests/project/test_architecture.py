@@ -50,7 +50,7 @@ FOREIGN = {
     "requests": {"wire.certificates"},
     "urllib3": {"wire.http"},
     "websocket": {"wire.websocket"},
-    "socket": {"wire.http", "wire.websocket", "wire.discovery", "emulator"},
+    "socket": {"wire.http", "wire.websocket", "wire.discovery", "doctor", "emulator"},
     "ipywidgets": {"views.notebook", "views.cells", "views.panel"},
     "tqdm": {"views.terminal.bars"},
     "tornado": {"emulator"},

@@ -326,6 +326,13 @@ def test_names_stand_left_and_numbers_right() -> None:
 def test_the_text_of_a_field_wraps() -> None:
     shown = rendered(table(rows.snapshot([Model({"id": "1", "description": "word " * 100})], server="here")))
     assert "white-space: nowrap" not in "".join(re.findall(r"<td[^>]*>", shown))
+    assert '<th style="text-align: left; white-space: nowrap">description</th>' in shown
+
+
+def test_a_long_command_wraps_instead_of_widening_the_page() -> None:
+    loaded = Model({"id": "m-1", "name": "n" * 300, "loaded": True})
+    cell = re.findall(r"<td[^>]*>client.unload", rendered(table(rows.usage([loaded], Machine(), server="here"))))
+    assert "overflow-wrap: anywhere" in cell[0]
 
 
 def test_usage_draws_memory_and_disk_as_one_bar_each_with_words_beside_it() -> None:

@@ -216,7 +216,7 @@ BAD = [
     # unknown and ambiguous names
     ("%pieces_model load mistrall", r"ModelNotFound: There is no model “mistrall”\. The nearest: Mistral 7B"),
     ("%pieces_model snapshot phi", r"AmbiguousModel: “phi” may be Phi-2, Phi-3 Mini\. Say more"),
-    ("%pieces_model delete mine --yes", r"ModelNotFound: .*My Fine-Tune; here the whole name is needed: "),
+    ("%pieces_model delete mine --yes", r"ModelNotFound: .*My Fine-Tune.*[Tt]he whole name is needed"),
     # states
     ("%pieces_model download gpt-4o", r"ModelStateError: GPT-4o Chat Model runs in the cloud: there is nothing to"),
     ("%pieces_model load gpt-4o", r"ModelStateError: GPT-4o Chat Model runs in the cloud"),
@@ -227,7 +227,7 @@ BAD = [
     ("%pieces_model delete phi-2", r"ModelStateError: Phi-2 is not a custom model: only those can be deleted"),
     # update
     ("%pieces_model update phi-2 --set description=x", r"ModelStateError: Phi-2 is not a custom model"),
-    ("%pieces_model update mine:1b --set colour=red", r"BadArguments: 'colour' is no field .*; did you mean cloud"),
+    ("%pieces_model update mine:1b --set nam=y", r"BadArguments: 'nam' is no field that can be set; did you mean name"),
     ("%pieces_model update mine:1b --set maxTokens.total=many", r"BadArguments: maxTokens\.total takes a whole number"),
     ("%pieces_model update mine:1b --set loaded=true", r"BadArguments: loaded is set by Pieces OS"),
     ("%pieces_model update mine:1b --set description", r"BadArguments: update needs --set FIELD=VALUE"),

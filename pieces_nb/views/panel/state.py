@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import NamedTuple
 
 from pieces_nb.history import Operation
@@ -136,14 +136,13 @@ class PanelState:
     @cached_property
     def matching(self) -> tuple[Model, ...]:
         # Once for each state: a thousand models take some milliseconds.
-        wanted = _filter(self, self.pattern, self.flags)
+        wanted = rules.Filter(self.pattern, self.flags, self.machine.total_memory_bytes)
         return tuple(model for model in self.models if model.id in self.kept or wanted.matches(model))
 
-    @cached_property
-    def counts(self) -> dict[str, int]:
+    @property
+    def counts(self) -> Mapping[str, int]:
         """How many models there are under each flag."""
-        there = [model for model in self.models if model.id not in self.gone]
-        return {flag: len(_filter(self, "", {flag}).of(there)) for flag in rules.FLAGS}
+        return _counts(_Same(self.models), self.gone, self.machine.total_memory_bytes)
 
     def call_on(self, model_id: str) -> Call | None:
         return next((call for call in self.calls if call.model_id == model_id), None)
@@ -151,7 +150,7 @@ class PanelState:
     def operation_on(self, model: Model) -> Operation | None:
         return next((found for found in self.operations if found.model_id == model.id), None)
 
-    @property
+    @cached_property
     def is_lively(self) -> bool:
         """Whether something goes on that may change by itself."""
         return bool(self.calls or self.progress or self.operations) or any(model.downloading for model in self.models)
@@ -179,7 +178,7 @@ def read(
         asked_at=at,
         trouble="",
         trouble_at="",
-        models=ordered,
+        models=state.models if ordered == state.models else ordered,
         gone=frozenset(model.id for model in ghosts),
         machine=machine,
     )
@@ -308,8 +307,22 @@ def sought(state: PanelState, model: Model) -> PanelState:
 # Which models show ---------------------------------------------------------------------------------------------------
 
 
-def _filter(state: PanelState, pattern: str, flags: Iterable[str]) -> rules.Filter:
-    return rules.Filter(pattern, frozenset(flags), state.machine.total_memory_bytes)
+class _Same(NamedTuple):
+    """Models as a key: equal only to the very same ones, so that a thousand need not be compared."""
+
+    models: tuple[Model, ...]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.models is other.models
+
+    def __hash__(self) -> int:
+        return id(self.models)
+
+
+@lru_cache(maxsize=4)  # a list that stays the same is counted once
+def _counts(listed: _Same, gone: frozenset[str], total_memory_bytes: int | None) -> Mapping[str, int]:
+    there = [model for model in listed.models if model.id not in gone]
+    return {flag: len(rules.Filter("", frozenset({flag}), total_memory_bytes).of(there)) for flag in rules.FLAGS}
 
 
 def matching(state: PanelState) -> tuple[Model, ...]:

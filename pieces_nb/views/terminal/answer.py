@@ -94,7 +94,11 @@ def _followed(session: Session, front_end: TerminalFront, asked: Downloading) ->
         else:
             front_end.see_begun(asked.downloads)
     except (PiecesError, StoppedWaiting) as exc:
-        failure = _in_this_process(exc, asked.downloads) if session.names_emulator() else exc
+        failure = exc
+    except KeyboardInterrupt:  # just before the waiting, or just after it
+        failure = StoppedWaiting(f"{_running(asked.downloads)}; the download goes on.")
+    if failure is not None and session.names_emulator():
+        failure = _in_this_process(failure, asked.downloads)
     return outcome_of(asked.downloads, failure)
 
 
@@ -126,9 +130,12 @@ def _in_this_process(
     failure: PiecesError | StoppedWaiting, downloads: Sequence[Download]
 ) -> PiecesError | StoppedWaiting:
     """Say what is true of an emulator in this process: nothing of it goes on."""
-    from pieces_nb.views.words import record
-
     if not isinstance(failure, StoppedWaiting | WaitTimeout):
         return failure
-    running = "; ".join(record(download) for download in downloads if not download.done)
-    return type(failure)(f"{running}; the emulator of this command ends with it, and so does the download.")
+    return type(failure)(f"{_running(downloads)}; the emulator of this command ends with it, and so does the download.")
+
+
+def _running(downloads: Sequence[Download]) -> str:
+    from pieces_nb.views.words import record
+
+    return "; ".join(record(download) for download in downloads if not download.done)

@@ -35,10 +35,12 @@ class TerminalFront:
         return None
 
     def wait(self, downloads: Sequence[Download], *, timeout_s: float | None) -> None:
+        # Before a bar shows: whoever sees one may press Ctrl-C, which an import would hear first.
+        from pieces_nb.views import notebook
         from pieces_nb.views.terminal import bars
 
         if output.has_bars() and not self._quiet:
-            bars.wait_shown(downloads, timeout_s=timeout_s)
+            notebook.wait_shown(downloads, timeout_s=timeout_s)
             return
         with self._plain_lines(downloads):
             bars.outcome(downloads, timeout_s=timeout_s)
