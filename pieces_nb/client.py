@@ -25,6 +25,7 @@ from pieces_nb.wire.connection import EMULATOR, VARIABLE, Connection, address_fr
 
 if TYPE_CHECKING:
     from pieces_nb.doctor import Check
+    from pieces_nb.download.download import Context as DownloadContext
     from pieces_nb.download.download import Download, Downloads
     from pieces_nb.download.state import Timing
     from pieces_nb.emulator import Emulator
@@ -320,6 +321,35 @@ class ModelClient:
         """
         return self._download(self.get(model))
 
+    def download_all(self, models: Iterable[str | Model], *, at_most: int | None = None) -> Downloads:
+        """Start several downloads, `at_most` at a time, and return at once what follows them; None is all at once.
+
+        The others wait for their turn, in this order, and begin while this client is open: one that fails or is
+        canceled holds up nobody. A model named twice is downloaded once, one that is there takes no place, one that
+        runs already is joined and counts. Raises what `download` raises, before anything is started.
+        """
+        from pieces_nb.download.download import Downloads
+        from pieces_nb.settings import count_or_none
+
+        if isinstance(models, str | Model) or not isinstance(models, Iterable):
+            raise wrong_type("download_all takes several models, in a list", models)
+        at_most = count_or_none("at_most", at_most)
+        wanted = {model.id: model for model in map(self.get, models)}
+        for model in wanted.values():
+            self.check_downloadable(model)
+        if at_most is None:
+            return Downloads([self._download(model) for model in wanted.values()])
+        downloads = [self._in_line(model) for model in wanted.values()]
+        self._registry.queue(downloads, at_most=at_most)
+        return Downloads(downloads)
+
+    def _in_line(self, model: Model) -> Download:
+        """Return the download of a model: it runs or has ended, or waits for its turn."""
+        known = self._registry.running(model.id)
+        if model.downloaded or model.downloading or (known is not None and not known.waits):
+            return self._download(model)
+        return self._registry.wait_in_line(model, self._download_context)
+
     def _download(self, model: Model) -> Download:
         from pieces_nb.registry import outlives
 
@@ -330,7 +360,10 @@ class ModelClient:
             within_s = timing.start_grace_s + timing.settle_s
             if not outlives(running, lambda: self._snapshot(model.id), within_s=within_s, every_s=timing.poll_soon_s):
                 model = self._snapshot(model.id)
-        return self._follow(model, "download", joined=model.downloading)
+        download = self._follow(model, "download", joined=model.downloading)
+        if download.waits:
+            self._registry.begin(download)
+        return download
 
     @staticmethod
     def check_downloadable(model: Model) -> None:
@@ -340,13 +373,14 @@ class ModelClient:
         is_needed(model, "download")
 
     def _follow(self, model: Model, verb: str, *, joined: bool = True) -> Download:
+        return self._registry.follow(model, self._download_context, verb, joined=joined)
+
+    @property
+    def _download_context(self) -> DownloadContext:
         from pieces_nb.download.download import Context
 
         connection = self.connection
-        context = Context(
-            transport=connection.transport, timing=self.timing, budget=_budget, relocate=connection.relocate
-        )
-        return self._registry.follow(model, context, verb, joined=joined)
+        return Context(transport=connection.transport, timing=self.timing, budget=_budget, relocate=connection.relocate)
 
     @property
     def _registry(self) -> Registry:
@@ -403,6 +437,7 @@ class ModelClient:
 
         Raises `CancelNotConfirmed`. One that has ended or vanished meanwhile is no failure.
         """
+        waiting = self.downloads.withdraw()  # first, so that none of them begins
         ours = {download.model.id for download in self._registry.all_running()}
         running = [model for model in self.models() if model.downloading or model.id in ours]
         outcomes = _at_once([lambda model=model: self.cancel(model) for model in running])  # type: ignore[misc]  # bound
@@ -410,7 +445,7 @@ class ModelClient:
         told = [one for one in failures if not isinstance(one, ModelStateError | ModelNotFound)]
         if told:
             _raise_together(told)
-        return [one for one in outcomes if isinstance(one, Model)]
+        return [*(one.model for one in waiting), *(one for one in outcomes if isinstance(one, Model))]
 
     # Memory ----------------------------------------------------------------------------------------------------------
 

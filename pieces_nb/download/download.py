@@ -42,13 +42,15 @@ _WAIT_SLICE_S = 0.2  # a wait in slices is one that ■ can end
 _CANCEL_SLICE_S = 0.05
 _VIEWS_WITHIN_S = 0.5  # how long the end waits for views that block
 _PROGRESS = Step("progress", "client.progress()")
+_WAITING = "waiting for its turn"
 
 View = Callable[["Download"], None]
 
 
 class Lifecycle(StrEnum):
-    """What a `Download` is: followed, ended on the server, or left alone before that."""
+    """What a `Download` is: not begun, followed, ended, or left alone before that."""
 
+    QUEUED = "queued"
     RUNNING = "running"
     ENDED = "ended"
     CLOSED = "closed"
@@ -67,7 +69,7 @@ class Download:
     `done`, `error`. Every method may be called from any thread.
     """
 
-    def __init__(self, model: Model, context: Context, *, joined: bool = False) -> None:
+    def __init__(self, model: Model, context: Context, *, joined: bool = False, queued: bool = False) -> None:
         self._context = context
         self._joined = joined
         self._process = os.getpid()
@@ -78,7 +80,7 @@ class Download:
         self._future: Future[None] = Future()
         self._future.set_running_or_notify_cancel()  # so that a canceled awaiter cannot cancel it
         listener = Listener(self._subscribers.tell, self._ending, self._ended)
-        self._follower = Follower(model, context, listener, joined=joined)
+        self._follower = Follower(model, context, listener, joined=joined, queued=queued)
         if self.done:
             self._over.set()
             self._subscribers.finish(0.0)
@@ -93,10 +95,15 @@ class Download:
 
     @property
     def lifecycle(self) -> Lifecycle:
-        """Whether it is followed, has ended, or was closed before that. A forked child follows nothing."""
+        """Whether it waits for its turn, is followed, has ended, or was closed before that.
+
+        A forked child follows nothing.
+        """
         if self.state.done:
             return Lifecycle.ENDED
-        return Lifecycle.CLOSED if self._follower.stopped or self._is_forked else Lifecycle.RUNNING
+        if self._follower.stopped or self._is_forked:
+            return Lifecycle.CLOSED
+        return Lifecycle.QUEUED if self.state.queued else Lifecycle.RUNNING
 
     @property
     def _is_forked(self) -> bool:
@@ -113,6 +120,11 @@ class Download:
         return self.state.status
 
     @property
+    def status_words(self) -> str:
+        """The status; of one in a queue, for which the wire has no word, that it waits."""
+        return _WAITING if self.lifecycle is Lifecycle.QUEUED else str(self.status)
+
+    @property
     def percentage(self) -> float | None:
         """0–100; None while no percentage is known."""
         return self.state.percentage
@@ -126,6 +138,11 @@ class Download:
     def closed(self) -> bool:
         """Whether nobody follows it any more although it has not ended."""
         return self.lifecycle is Lifecycle.CLOSED
+
+    @property
+    def waits(self) -> bool:
+        """Whether its turn may still come: it was queued, and has neither begun nor been canceled or closed."""
+        return self._follower.waits and not self._is_forked
 
     @property
     def server_url(self) -> str:
@@ -219,6 +236,10 @@ class Download:
             self._follower.start()
         return self
 
+    def begin(self) -> bool:
+        """Begin one that waits for its turn; False if it has begun, ended or been closed. Raises as `start` does."""
+        return self._follower.begin()
+
     def subscribe(self, view: View) -> Callable[[], None]:
         """Have `view(download)` called at changes and at the end, in a thread of its own; returns how to stop that.
 
@@ -263,7 +284,10 @@ class Download:
         self._future.set_result(None)
 
     def close(self) -> None:
-        """Stop following it. The download itself goes on; its thread and sockets are gone when this returns."""
+        """Stop following it. The download itself goes on; its thread and sockets are gone when this returns.
+
+        One that waits for its turn does not begin any more.
+        """
         if not self._is_forked:
             self._follower.stop()
 
@@ -287,7 +311,7 @@ class Download:
         deadline = math.inf if timeout is None else self._context.clock() + timeout
         while not (self._is_forked or self._finished.wait(self._slice(deadline))):
             if self._context.clock() >= deadline:
-                raise WaitTimeout(f"{self._so_far} after {timeout:g} s of waiting; the download goes on.")
+                raise WaitTimeout(f"{self._so_far} after {timeout:g} s of waiting; {_what_goes_on([self])}.")
 
     def _slice(self, deadline: float) -> float:
         return min(_WAIT_SLICE_S, max(0.0, deadline - self._context.clock()))
@@ -330,12 +354,12 @@ class Download:
     def _so_far(self) -> str:
         percentage = self.percentage
         at = f" at {format_percentage(percentage)}" if percentage is not None else ""
-        return f"{self._title}: {self.status}{at}"
+        return f"{self._title}: {self.status_words}{at}"
 
     # Canceling -------------------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Ask the server to cancel, and return when a snapshot confirms it.
+        """Ask the server to cancel, and return when a snapshot confirms it. One that waits for its turn just ends.
 
         Raises `ModelStateError` if it has ended already, `CancelNotConfirmed` if it ends otherwise or not within 10 s.
         Source: `POST /model/{model}/download/cancel`.
@@ -346,10 +370,16 @@ class Download:
                     raise ModelStateError(f"{self._title} is not downloading: it ended in {self.status}.")
             case Lifecycle.CLOSED:
                 self._cancel_unfollowed()
-            case Lifecycle.RUNNING:
+            case Lifecycle.QUEUED | Lifecycle.RUNNING:
+                if self.withdraw():
+                    return
                 before = self.state.cancel
                 self._follower.put(ds.CancelAsked())
                 self._confirm_cancel(before)
+
+    def withdraw(self) -> bool:
+        """Cancel it if it waits for its turn; False if it has begun, ended or been closed."""
+        return not self._is_forked and self._follower.withdraw()
 
     def _confirm_cancel(self, before: ds.Cancel | None) -> None:
         within_s = self._context.timing.cancel_within_s
@@ -418,13 +448,21 @@ def checked_timeout(timeout: float | None) -> float | None:
 def _goes_on(downloads: Sequence[Download]) -> tuple[str | Step, ...]:
     """Say of downloads that they go on, and how to stop them."""
     so_far = ", ".join(download._so_far for download in downloads)
+    goes_on = f"{so_far}; {_what_goes_on(downloads)}. "
     if len(downloads) == 1:
-        model = downloads[0].model
-        return (f"{so_far}; the download goes on. ", _cancel_step(model), " stops it.")
-    parts: list[str | Step] = [f"{so_far}; the downloads go on. "]
+        return (goes_on, _cancel_step(downloads[0].model), " stops it.")
+    parts: list[str | Step] = [goes_on]
     for download in downloads:
         parts += [_cancel_step(download.model), ", "]
     return (*parts[:-1], " stop them.")
+
+
+def _what_goes_on(downloads: Sequence[Download]) -> str:
+    """Say what becomes of downloads for which nobody waits any more: a queue ends with its process."""
+    waiting = sum(download.lifecycle is Lifecycle.QUEUED for download in downloads)
+    running = len(downloads) - waiting
+    words = [f"the download{'s go' if running > 1 else ' goes'} on"] if running else []
+    return " and ".join([*words, *(["what waits begins while this program runs"] if waiting else [])])
 
 
 def _cancel_step(model: Model) -> Step:
@@ -460,7 +498,13 @@ class Downloads(Sequence[Download]):
 
     @property
     def _running(self) -> list[Download]:
-        return [download for download in self._downloads if download.lifecycle is Lifecycle.RUNNING]
+        alive = (Lifecycle.QUEUED, Lifecycle.RUNNING)
+        return [download for download in self._downloads if download.lifecycle in alive]
+
+    @property
+    def _last_first(self) -> list[Download]:
+        """Those that wait for their turn before those whose end would let them begin, the last in the queue first."""
+        return sorted(self._downloads[::-1], key=lambda download: download.lifecycle is not Lifecycle.QUEUED)
 
     def wait(self, timeout: float | None = None) -> list[Model]:
         """Block until all have ended, at most `timeout` seconds in all; a failed one does not stop the others.
@@ -482,7 +526,9 @@ class Downloads(Sequence[Download]):
 
     def _timed_out(self, timeout: float) -> WaitTimeout:
         so_far = ", ".join(download._so_far for download in self._running)
-        return WaitTimeout(f"{so_far} after {timeout:g} s of waiting; what runs goes on.")
+        waiting = any(download.lifecycle is Lifecycle.QUEUED for download in self._downloads)
+        goes_on = "what runs goes on" + (", what waits begins while this program runs" if waiting else "")
+        return WaitTimeout(f"{so_far} after {timeout:g} s of waiting; {goes_on}.")
 
     def __await__(self) -> Generator[Any, None, list[Model]]:
         return self._wait_in_loop().__await__()
@@ -508,7 +554,11 @@ class Downloads(Sequence[Download]):
         raise DownloadFailed(text)
 
     def cancel(self) -> None:
-        """Cancel those that run, all at once; what could not be confirmed is raised after all were tried."""
+        """Cancel those that run, all at once; what could not be confirmed is raised after all were tried.
+
+        Those that wait for their turn are canceled before, so that none of them begins.
+        """
+        self.withdraw()
         failures: list[PiecesError] = []
 
         def cancel(download: Download) -> None:
@@ -531,9 +581,13 @@ class Downloads(Sequence[Download]):
         if failures:
             raise CancelNotConfirmed(" ".join(str(failure) for failure in failures)) from failures[0]
 
+    def withdraw(self) -> Downloads:
+        """Cancel those that wait for their turn, the last in the queue first, and return them."""
+        return Downloads([download for download in self._last_first if download.withdraw()])
+
     def close(self) -> None:
-        """Stop following them; they go on."""
-        for download in self._downloads:
+        """Stop following them; they go on. What waits for its turn does not begin any more."""
+        for download in self._last_first:
             download.close()
 
     def __repr__(self) -> str:

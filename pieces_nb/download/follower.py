@@ -81,7 +81,9 @@ _Mail = ds.Event | _Moved | _SocketReady | _Returned | None
 class Follower:
     """Follows one download until it has ended or `stop` is called. `state` may be read from any thread."""
 
-    def __init__(self, model: Model, context: Context, listener: Listener, *, joined: bool) -> None:
+    def __init__(
+        self, model: Model, context: Context, listener: Listener, *, joined: bool, queued: bool = False
+    ) -> None:
         self._context = context
         self._listener = listener
         self._transport = context.transport
@@ -92,11 +94,15 @@ class Follower:
         wall_at_zero = context.wall_clock() - now
         if model.downloaded:
             self.state = ds.already_there(model, now=now, wall_at_zero=wall_at_zero)
+        elif queued:
+            self.state = ds.queued(model, now=now, timing=context.timing, wall_at_zero=wall_at_zero)
         else:
             self.state = ds.start(model, now=now, timing=context.timing, joined=joined, wall_at_zero=wall_at_zero)
         self.cancel_error: PiecesError | None = None  # the server's refusal of the last cancel
         self._newest = self.state  # the thread's own; `state` follows it, at the end when the views are ready for it
         self._posts = not joined
+        self._looks_first = queued
+        self._turn = threading.Lock()  # held while a queued one is begun, canceled or closed: one of these happens
         self._inbox: queue.SimpleQueue[_Mail] = queue.SimpleQueue()
         self._socket: ProgressSocket | None = None  # the open one; the thread's own
         self._opening: ProgressSocket | None = None  # one that shakes hands; stop() shuts it
@@ -127,13 +133,48 @@ class Follower:
 
     def start(self) -> None:
         """Begin; raises RuntimeError, with the state ended, if there is no thread to be had."""
+        self._ended_by(self._start_thread())
+
+    def _start_thread(self) -> RuntimeError | None:
+        """Return why there is no thread to be had, None if it runs."""
         self._context.budget.join()
         try:
             self._thread.start()
         except RuntimeError as exc:
-            self.advance(ds.Broke(f"no thread could be started ({exc})"))
+            return exc
+        return None
+
+    def _ended_by(self, failure: RuntimeError | None) -> None:
+        if failure is not None:
+            self.advance(ds.Broke(f"no thread could be started ({failure})"))
             self.finish()
-            raise
+            raise failure
+
+    # In a queue: nobody's thread writes the state before its turn has come, so whoever holds _turn does. -------------
+
+    @property
+    def waits(self) -> bool:
+        """Whether its turn may still come."""
+        return self._newest.queued and not self._newest.done and not self.stopped
+
+    def begin(self) -> bool:
+        """Begin if it still waits for its turn; whether it did. Raises as `start` does."""
+        with self._turn:
+            if not self.waits:
+                return False
+            self.advance(ds.TurnCame())
+            failure = self._start_thread()
+        self._ended_by(failure)
+        return True
+
+    def withdraw(self) -> bool:
+        """Cancel it if it still waits for its turn; whether it did. Nothing is sent."""
+        with self._turn:
+            if not self.waits:
+                return False
+            self.advance(ds.CancelAsked())
+        self._tell_end()
+        return True
 
     def put(self, event: ds.Event) -> None:
         """Hand in an event from another thread."""
@@ -141,7 +182,12 @@ class Follower:
 
     def stop(self) -> None:
         """Stop following. The thread and the sockets are gone when this returns, or within a second."""
-        self._stopping.set()
+        with self._turn:
+            was_waiting = self.waits
+            self._stopping.set()
+        if was_waiting:
+            self._tell_end()
+            return
         self._inbox.put(None)
         for socket in (self._socket, self._opening):
             if socket is not None:
@@ -278,7 +324,7 @@ class Follower:
                 self.advance(mail)
 
     def advance(self, event: ds.Event) -> None:
-        """Take in an event; called by the thread alone."""
+        """Take in an event; called by the thread alone, once it runs."""
         before = self._newest
         self._newest = ds.advance(before, event, now=self.now())
         if self._newest is not before:
@@ -304,6 +350,9 @@ class Follower:
         if opening is not None:
             opening.close()
         self._context.budget.leave()
+        self._tell_end()
+
+    def _tell_end(self) -> None:
         # First the views are made ready: none shall see the end before the call that tells it.
         self._listener.ending()
         self.state = self._newest
@@ -337,6 +386,9 @@ class Follower:
             self._inbox.put(_Returned(kind, began))
 
     def _post_start(self) -> None:
+        if self._looks_first and self._has_begun_elsewhere():
+            self._inbox.put(ds.StartAnswered())
+            return
         try:
             endpoints.download(self._transport, self._id)
         except PiecesServerError as exc:
@@ -349,6 +401,14 @@ class Follower:
             self._inbox.put(ds.StartAnswered())
         else:
             self._inbox.put(ds.StartAnswered())
+
+    def _has_begun_elsewhere(self) -> bool:
+        """Whether somebody else has downloaded the model, or begun to, while this one waited for its turn."""
+        try:
+            model = endpoints.snapshot(self._transport, self._id)
+        except PiecesError:
+            return False  # the POST will tell
+        return model.downloaded or model.downloading
 
     def _post_cancel(self) -> None:
         try:

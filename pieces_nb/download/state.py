@@ -132,6 +132,10 @@ class SocketLost(NamedTuple):
     jitter: float = 0.5
 
 
+class TurnCame(NamedTuple):
+    """One that was queued begins now."""
+
+
 class CancelAsked(NamedTuple):
     """Somebody here wants it canceled."""
 
@@ -173,7 +177,8 @@ class TimePassed(NamedTuple):
 StartEvent = StartAnswered | StartRefused | StartUnanswered
 CancelEvent = CancelAsked | CancelSent | CancelAnswered | CancelUnanswered | CancelRefused
 Event = (
-    FrameHeard
+    TurnCame
+    | FrameHeard
     | SnapshotSeen
     | ModelGone
     | NoAnswer
@@ -286,6 +291,7 @@ class DownloadState(NamedTuple):
     timing: Timing = Timing()
     joined: bool = False  # it ran already
     was_there: bool = False  # there was nothing to do
+    queued: bool = False  # its turn has not come; True for ever if it ends before that
     wall_at_zero: float = 0.0  # the wall clock (seconds since 1970) when the monotonic one said 0
     freezes: tuple[Freeze, ...] = ()
 
@@ -425,6 +431,12 @@ def start(
     )
 
 
+def queued(model: Model, *, now: float, timing: Timing | None = None, wall_at_zero: float = 0.0) -> DownloadState:
+    """Return the state of a download that waits for its turn: it hears nothing but that, and a cancel."""
+    state = start(model, now=now, timing=timing, wall_at_zero=wall_at_zero)
+    return state._replace(queued=True, connect_at=None)
+
+
 def already_there(model: Model, *, now: float, wall_at_zero: float = 0.0) -> DownloadState:
     """Return the ended state of a download that has nothing to do."""
     state = start(model, now=now, wall_at_zero=wall_at_zero)._replace(was_there=True)
@@ -441,6 +453,8 @@ def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:
     """
     if state.done:
         return state
+    if state.queued:
+        return _queued_on(state, event, now)
     match event:
         case FrameHeard(progress):
             state = _heard(state, progress, now)
@@ -462,11 +476,21 @@ def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:
             state = _thawed(state, stopped_s, now)
         case Broke(words):
             state = _ended(state, DownloadStatus.FAILED, f"pieces_nb itself failed: {words}", now)
-        case TimePassed():
+        case TurnCame() | TimePassed():
             pass
         case _:
             assert_never(event)
     return state if state.done else _check_stall(state, now)
+
+
+def _queued_on(state: DownloadState, event: Event, now: float) -> DownloadState:
+    """Return the state of a queued one after `event`: nothing was asked of the server, so nothing has to confirm."""
+    match event:
+        case TurnCame():
+            return start(state.model, now=now, timing=state.timing, wall_at_zero=state.wall_at_zero)
+        case CancelAsked():
+            return _ended(state._replace(started_at=now), DownloadStatus.CANCELED, "", now)
+    return state
 
 
 def _led(state: DownloadState, sign: Sign) -> DownloadState:
