@@ -33,14 +33,12 @@ from pieces_nb.errors import (
 )
 from pieces_nb.model.models import DownloadStatus, Model
 from pieces_nb.text import Step, format_percentage, printable
-from pieces_nb.wire import endpoints
 
 __all__ = ["Context", "Download", "Downloads", "Lifecycle", "StoppedAwaiting", "View"]
 
 _WAIT_SLICE_S = 0.2  # a wait in slices is one that ■ can end
 _CANCEL_SLICE_S = 0.05
 _VIEWS_WITHIN_S = 0.5  # how long the end waits for views that block
-_PROGRESS = Step("progress", "client.progress()")
 
 View = Callable[["Download"], None]
 
@@ -322,7 +320,11 @@ class Download:
             why = f"process {self._process} follows this download; this one, forked from it, does not"
         else:
             why = "nobody follows this download any more"
-        return (f"{self._title}: {why}; ", _PROGRESS, " finds it.")
+        return (f"{self._title}: {why}; ", self._context.calls.progress_step(), " finds it.")
+
+    @property
+    def _cancel_step(self) -> Step:
+        return self._context.calls.cancel_step(self.model)
 
     @property
     def _so_far(self) -> str:
@@ -371,7 +373,11 @@ class Download:
             words = "the server has not begun. The cancel is sent again when it does; "
         else:
             words = f"the server still says {self.status}. The download may go on; "
-        return (f"{self._title}: asked to cancel, but {within_s:g} s later {words}", _PROGRESS, " shows it.")
+        return (
+            f"{self._title}: asked to cancel, but {within_s:g} s later {words}",
+            self._context.calls.progress_step(),
+            " shows it.",
+        )
 
     def _is_refused(self, before: ds.Cancel | None) -> bool:
         """Whether a cancel that was sent after `before` was refused for good: one sent too early is sent again."""
@@ -385,7 +391,7 @@ class Download:
 
         A forked child has no other way either.
         """
-        model = endpoints.snapshot(self._context.transport, self.model.id)
+        model = self._context.calls.snapshot(self._context.transport, self.model.id)
         if not model.downloading:
             raise ModelStateError(f"{self._title} is not downloading; it is {model.state}.")
         again = Download(model, self._context, joined=True).start()
@@ -417,16 +423,11 @@ def _goes_on(downloads: Sequence[Download]) -> tuple[str | Step, ...]:
     """Say of downloads that they go on, and how to stop them."""
     so_far = ", ".join(download._so_far for download in downloads)
     if len(downloads) == 1:
-        model = downloads[0].model
-        return (f"{so_far}; the download goes on. ", _cancel_step(model), " stops it.")
+        return (f"{so_far}; the download goes on. ", downloads[0]._cancel_step, " stops it.")
     parts: list[str | Step] = [f"{so_far}; the downloads go on. "]
     for download in downloads:
-        parts += [_cancel_step(download.model), ", "]
+        parts += [download._cancel_step, ", "]
     return (*parts[:-1], " stop them.")
-
-
-def _cancel_step(model: Model) -> Step:
-    return Step(f"cancel {model.argument}", f"client.cancel({model.title!r})")
 
 
 class Downloads(Sequence[Download]):

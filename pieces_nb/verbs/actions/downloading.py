@@ -24,24 +24,20 @@ _FIRST_FRAMES_S = 1.0  # how long `progress` waits for the first word of a downl
 VERBS: list[Verb] = []
 verb = partial(declared, VERBS)
 
+NO_WAIT = Flag("--no-wait", "return at once; the bar stays live")
+TIMEOUT = Flag("--timeout", "wait at most S seconds; the download goes on", value="S", read=reading.seconds)
+
 
 @verb(
     "download",
     "Download models, several at once, with a bar for each. Interrupting ends the waiting; the download goes on.",
     operands=(MODELS,),
-    flags=(
-        Flag("--no-wait", "return at once; the bar stays live"),
-        Flag("--timeout", "wait at most S seconds; the download goes on", value="S", read=reading.seconds),
-    ),
+    flags=(NO_WAIT, TIMEOUT),
     examples=("download phi-2", "download phi-2 mistral --no-wait", "download phi-2 --timeout 600"),
 )
 def download(session: Session, models: tuple[str, ...], *, no_wait: bool, timeout: float | None) -> Downloading:
-    if no_wait and not session.front_end.lives_on and session.names_emulator():
-        raise BadArguments(
-            "--no-wait is no use with an emulator that ends with this command: ",
-            Step("connect emulator", "ModelClient.emulator()", terminal="emulator"),
-            " is one that stays.",
-        )
+    if no_wait:
+        check_no_wait(session)
     client = session.client
     wanted = session.named(models)
     for model in wanted:
@@ -49,6 +45,16 @@ def download(session: Session, models: tuple[str, ...], *, no_wait: bool, timeou
     downloads = [client.download(model) for model in wanted]
     limit = timeout if timeout is not None else client.settings.wait_timeout_s
     return Downloading(downloads, waits=not no_wait, timeout_s=limit)
+
+
+def check_no_wait(session: Session) -> None:
+    """Refuse not to wait where the server ends with this process."""
+    if not session.front_end.lives_on and session.names_emulator():
+        raise BadArguments(
+            "--no-wait is no use with an emulator that ends with this command: ",
+            Step("connect emulator", "ModelClient.emulator()", terminal="emulator"),
+            " is one that stays.",
+        )
 
 
 @verb(
