@@ -110,7 +110,7 @@ def engine_status(transport: Transport) -> dict[str, Any] | None:
 
 
 def engine_install(transport: Transport, version: str = "") -> dict[str, Any]:
-    """`POST /ollama/install`; answers at once, with the installation that begins. Without a version the server chooses."""
+    """`POST /ollama/install`; answers at once, with what begins; without a version the server chooses."""
     return _object(transport.post("/ollama/install", _wanted(version)))
 
 
