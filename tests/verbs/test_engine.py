@@ -84,9 +84,7 @@ def test_somebody_who_can_be_asked_is_asked(server: Emulator, posts: list[str]) 
     magic.session.close()
 
 
-def test_with_yes_it_is_done_and_a_second_time_there_is_nothing_to_do(
-    magic: Magic, posts: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_with_yes_it_is_done_and_a_second_time_there_is_nothing_to_do(magic: Magic, posts: list[str]) -> None:
     magic("engine install --yes")
     assert magic("engine")[["state", "version"]].values.tolist() == [["ready", LATEST]]
     assert posts == ["/ollama/install"]
@@ -140,9 +138,9 @@ def test_what_the_server_will_not_do_is_one_line_before_any_question(
 
 
 def test_tab_offers_each_kind_of_work() -> None:
-    found = offers(grammar_for(Front.NOTEBOOK), ["engine"], "", lambda: [])
+    found = offers(grammar_for(Front.NOTEBOOK), ["engine"], "", list)
     assert list(found.texts) == ["install", "update", "cancel"]
-    found = offers(grammar_for(Front.NOTEBOOK), ["engine"], "in", lambda: [])
+    found = offers(grammar_for(Front.NOTEBOOK), ["engine"], "in", list)
     assert list(found.texts) == ["install"]
 
 
