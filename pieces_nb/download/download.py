@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from types import ModuleType
@@ -272,18 +273,19 @@ class Download:
         Raises `DownloadFailed`, `DownloadCanceled`; `WaitTimeout` and `StoppedWaiting` (■, Ctrl-C) leave it running.
         """
         timeout = checked_timeout(timeout)
-        with _display().waiting([self]):
-            return self._wait(timeout)
-
-    def _wait(self, timeout: float | None) -> Model:
         try:
-            deadline = math.inf if timeout is None else self._context.clock() + timeout
-            while not (self._is_forked or self._finished.wait(self._slice(deadline))):
-                if self._context.clock() >= deadline:
-                    raise WaitTimeout(f"{self._so_far} after {timeout:g} s of waiting; the download goes on.")
+            # An interrupt may come while the bar is being drawn, too.
+            with _display().waiting([self]):
+                self._wait(timeout)
         except KeyboardInterrupt:
             raise StoppedWaiting(*_goes_on([self])) from None
         return self._outcome()
+
+    def _wait(self, timeout: float | None) -> None:
+        deadline = math.inf if timeout is None else self._context.clock() + timeout
+        while not (self._is_forked or self._finished.wait(self._slice(deadline))):
+            if self._context.clock() >= deadline:
+                raise WaitTimeout(f"{self._so_far} after {timeout:g} s of waiting; the download goes on.")
 
     def _slice(self, deadline: float) -> float:
         return min(_WAIT_SLICE_S, max(0.0, deadline - self._context.clock()))
@@ -468,16 +470,15 @@ class Downloads(Sequence[Download]):
         """
         timeout = checked_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        with _display().waiting(self):
-            for download in self._downloads:
-                try:
-                    download.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-                except (DownloadFailed, DownloadCanceled):
-                    continue
-                except WaitTimeout as exc:
-                    raise self._timed_out(timeout or 0.0) from exc.__cause__
-                except StoppedWaiting:
-                    raise StoppedWaiting(*_goes_on(self._running or [download])) from None
+        try:
+            with _display().waiting(self):
+                for download in self._downloads:
+                    with suppress(DownloadFailed, DownloadCanceled):
+                        download.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except WaitTimeout as exc:
+            raise self._timed_out(timeout or 0.0) from exc.__cause__
+        except KeyboardInterrupt:
+            raise StoppedWaiting(*_goes_on(self._running or self._downloads)) from None
         return self._outcome()
 
     def _timed_out(self, timeout: float) -> WaitTimeout:
