@@ -34,14 +34,12 @@ from pieces_nb.errors import (
 )
 from pieces_nb.model.models import DownloadStatus, Model
 from pieces_nb.text import Step, format_percentage, printable
-from pieces_nb.wire import endpoints
 
 __all__ = ["Context", "Download", "Downloads", "Lifecycle", "StoppedAwaiting", "View"]
 
 _WAIT_SLICE_S = 0.2  # a wait in slices is one that ■ can end
 _CANCEL_SLICE_S = 0.05
 _VIEWS_WITHIN_S = 0.5  # how long the end waits for views that block
-_PROGRESS = Step("progress", "client.progress()")
 _WAITING = "waiting for its turn"
 
 View = Callable[["Download"], None]
@@ -348,7 +346,11 @@ class Download:
             why = f"process {self._process} follows this download; this one, forked from it, does not"
         else:
             why = "nobody follows this download any more"
-        return (f"{self._title}: {why}; ", _PROGRESS, " finds it.")
+        return (f"{self._title}: {why}; ", self._context.calls.progress_step(), " finds it.")
+
+    @property
+    def _cancel_step(self) -> Step:
+        return self._context.calls.cancel_step(self.model)
 
     @property
     def _so_far(self) -> str:
@@ -403,7 +405,11 @@ class Download:
             words = "the server has not begun. The cancel is sent again when it does; "
         else:
             words = f"the server still says {self.status}. The download may go on; "
-        return (f"{self._title}: asked to cancel, but {within_s:g} s later {words}", _PROGRESS, " shows it.")
+        return (
+            f"{self._title}: asked to cancel, but {within_s:g} s later {words}",
+            self._context.calls.progress_step(),
+            " shows it.",
+        )
 
     def _is_refused(self, before: ds.Cancel | None) -> bool:
         """Whether a cancel that was sent after `before` was refused for good: one sent too early is sent again."""
@@ -417,7 +423,7 @@ class Download:
 
         A forked child has no other way either.
         """
-        model = endpoints.snapshot(self._context.transport, self.model.id)
+        model = self._context.calls.snapshot(self._context.transport, self.model.id)
         if not model.downloading:
             raise ModelStateError(f"{self._title} is not downloading; it is {model.state}.")
         again = Download(model, self._context, joined=True).start()
@@ -450,10 +456,10 @@ def _goes_on(downloads: Sequence[Download]) -> tuple[str | Step, ...]:
     so_far = ", ".join(download._so_far for download in downloads)
     goes_on = f"{so_far}; {_what_goes_on(downloads)}. "
     if len(downloads) == 1:
-        return (goes_on, _cancel_step(downloads[0].model), " stops it.")
+        return (goes_on, downloads[0]._cancel_step, " stops it.")
     parts: list[str | Step] = [goes_on]
     for download in downloads:
-        parts += [_cancel_step(download.model), ", "]
+        parts += [download._cancel_step, ", "]
     return (*parts[:-1], " stop them.")
 
 
@@ -463,10 +469,6 @@ def _what_goes_on(downloads: Sequence[Download]) -> str:
     running = len(downloads) - waiting
     words = [f"the download{'s go' if running > 1 else ' goes'} on"] if running else []
     return " and ".join([*words, *(["what waits begins while this program runs"] if waiting else [])])
-
-
-def _cancel_step(model: Model) -> Step:
-    return Step(f"cancel {model.argument}", f"client.cancel({model.title!r})")
 
 
 class Downloads(Sequence[Download]):
@@ -504,7 +506,9 @@ class Downloads(Sequence[Download]):
     @property
     def _last_first(self) -> list[Download]:
         """Those that wait for their turn before those whose end would let them begin, the last in the queue first."""
-        return sorted(self._downloads[::-1], key=lambda download: download.lifecycle is not Lifecycle.QUEUED)
+        last_first = list(reversed(self._downloads))
+        last_first.sort(key=lambda download: download.lifecycle is not Lifecycle.QUEUED)
+        return last_first
 
     def wait(self, timeout: float | None = None) -> list[Model]:
         """Block until all have ended, at most `timeout` seconds in all; a failed one does not stop the others.

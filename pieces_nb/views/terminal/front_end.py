@@ -109,7 +109,7 @@ class TerminalFront:
             return False
         if output.ask(question):
             return True
-        raise ConfirmationRequired("Nothing is deleted.")
+        raise ConfirmationRequired("Nothing is done.")
 
     def tell(self, *parts: Part) -> None:
         if not self._quiet and not self._for_scripts:
