@@ -58,8 +58,7 @@ class World(NamedTuple):
     frames_while_stalled: bool
     failed_frame_says_why: bool
     downloading_missing: bool
-    downloaded: str  # how the flag tells that the files are there
-    post_answers_at_start: bool
+    downloaded: str  # when the flag tells that the files are there
 
     @property
     def switches(self) -> Switches:
@@ -85,6 +84,7 @@ _WORDS = {
     "second_post": ("join", "fail", "block"),
     "after_cancel": ("canceled", "nothing", "reset"),
     "percentages": ("float", "int", "none"),
+    "downloaded": ("at once", "late"),
 }
 CHOICES: list[Sequence[Any]] = [_WORDS.get(name, _BOTH) for name in World._fields]
 
