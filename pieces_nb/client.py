@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pieces_nb.download.download import Download, Downloads
     from pieces_nb.download.state import Timing
     from pieces_nb.emulator import Emulator
+    from pieces_nb.engine_work import Plan
     from pieces_nb.model.engine import Engine
     from pieces_nb.registry import Registry
     from pieces_nb.rows import Rows
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from pieces_nb.views.frames import Table
     from pieces_nb.views.panel import Panel
     from pieces_nb.wire.discovery import Found
+    from pieces_nb.wire.endpoints import EngineWork
     from pieces_nb.workflows import Context, Loans, Step
 
 __all__ = ["ModelClient", "Settings"]
@@ -351,19 +353,23 @@ class ModelClient:
         return self._registry.wait_in_line(model, self._download_context)
 
     def _download(self, model: Model) -> Download:
-        from pieces_nb.registry import outlives
-
         self.check_downloadable(model)
-        running, timing = self._registry.running(model.id), self.timing
-        if running is not None and running.state.alive and model.flag("downloading") is False and not model.downloaded:
-            # Either its flag lags or it is about to end; then it is begun again, not handed out dying.
-            within_s = timing.start_grace_s + timing.settle_s
-            if not outlives(running, lambda: self._snapshot(model.id), within_s=within_s, every_s=timing.poll_soon_s):
-                model = self._snapshot(model.id)
+        if self._is_dying(model, lambda: self._snapshot(model.id)):
+            model = self._snapshot(model.id)
         download = self._follow(model, "download", joined=model.downloading)
         if download.waits:
             self._registry.begin(download)
         return download
+
+    def _is_dying(self, model: Model, look: Callable[[], Model]) -> bool:
+        """Whether what is followed of a model is about to end: then it is begun again, not handed out."""
+        from pieces_nb.registry import outlives
+
+        running, timing = self._registry.running(model.id), self.timing
+        if running is None or not running.state.alive or model.flag("downloading") is not False or model.downloaded:
+            return False
+        within_s = timing.start_grace_s + timing.settle_s  # or its flag lags
+        return not outlives(running, look, within_s=within_s, every_s=timing.poll_soon_s)
 
     @staticmethod
     def check_downloadable(model: Model) -> None:
@@ -381,6 +387,53 @@ class ModelClient:
 
         connection = self.connection
         return Context(transport=connection.transport, timing=self.timing, budget=_budget, relocate=connection.relocate)
+
+    # The engine ------------------------------------------------------------------------------------------------------
+
+    def install_engine(self) -> Download:
+        """Install the engine under the local models, and return at once what follows that, as a download is followed.
+
+        One under way is joined; an engine that is there is a no-op. Raises `ModelStateError` where the server has no
+        calls for an engine, or the user looks after it. Source: `POST /ollama/install`, `GET /ollama/status`.
+        """
+        return self.do_engine_plan(self.engine_plan("install"))
+
+    def update_engine(self) -> Download:
+        """Update the engine, if that is needed, likewise. Source: `POST /ollama/update`, `GET /ollama/status`."""
+        return self.do_engine_plan(self.engine_plan("update"))
+
+    def cancel_engine(self) -> None:
+        """Cancel the install or update that is under way, whoever began it; returns when that is confirmed.
+
+        Raises `ModelStateError` if there is none, `CancelNotConfirmed` if it ends otherwise or not at all.
+        Source: `POST /ollama/install/{id}/cancel`, `POST /ollama/update/{id}/cancel`.
+        """
+        from pieces_nb import engine_work
+
+        running = self._registry.running(engine_work.ENGINE_ID)
+        if running is None:
+            plan = self.engine_plan(engine_work.under_way(self.engine_status()))
+            running = self.do_engine_plan(plan)
+        with self.history.recording("engine cancel", running.model.title, model_id=running.model.id):
+            running.cancel()
+
+    def engine_plan(self, kind: EngineWork) -> Plan:
+        """Return what an install or update would do as the engine stands; raises where it cannot be done."""
+        from pieces_nb import engine_work
+
+        return engine_work.plan(kind, self.engine_status())
+
+    def do_engine_plan(self, plan: Plan) -> Download:
+        """Do it: begin it, or join what is under way."""
+        from pieces_nb.download.download import Context
+
+        if self._is_dying(plan.model, lambda: self.engine_plan(plan.kind).model):
+            plan = self.engine_plan(plan.kind)
+        transport = self.connection.transport
+        context = Context(transport=transport, timing=self.timing, budget=_budget, calls=plan.calls)
+        return self._registry.follow(plan.model, context, f"engine {plan.kind}", joined=plan.joined)
+
+    # What is followed ------------------------------------------------------------------------------------------------
 
     @property
     def _registry(self) -> Registry:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from types import ModuleType
@@ -33,14 +34,12 @@ from pieces_nb.errors import (
 )
 from pieces_nb.model.models import DownloadStatus, Model
 from pieces_nb.text import Step, format_percentage, printable
-from pieces_nb.wire import endpoints
 
 __all__ = ["Context", "Download", "Downloads", "Lifecycle", "StoppedAwaiting", "View"]
 
 _WAIT_SLICE_S = 0.2  # a wait in slices is one that ■ can end
 _CANCEL_SLICE_S = 0.05
 _VIEWS_WITHIN_S = 0.5  # how long the end waits for views that block
-_PROGRESS = Step("progress", "client.progress()")
 _WAITING = "waiting for its turn"
 
 View = Callable[["Download"], None]
@@ -298,18 +297,19 @@ class Download:
         Raises `DownloadFailed`, `DownloadCanceled`; `WaitTimeout` and `StoppedWaiting` (■, Ctrl-C) leave it running.
         """
         timeout = checked_timeout(timeout)
-        with _display().waiting([self]):
-            return self._wait(timeout)
-
-    def _wait(self, timeout: float | None) -> Model:
         try:
-            deadline = math.inf if timeout is None else self._context.clock() + timeout
-            while not (self._is_forked or self._finished.wait(self._slice(deadline))):
-                if self._context.clock() >= deadline:
-                    raise WaitTimeout(f"{self._so_far} after {timeout:g} s of waiting; {_what_goes_on([self])}.")
+            # An interrupt may come while the bar is being drawn, too.
+            with _display().waiting([self]):
+                self._wait(timeout)
         except KeyboardInterrupt:
             raise StoppedWaiting(*_goes_on([self])) from None
         return self._outcome()
+
+    def _wait(self, timeout: float | None) -> None:
+        deadline = math.inf if timeout is None else self._context.clock() + timeout
+        while not (self._is_forked or self._finished.wait(self._slice(deadline))):
+            if self._context.clock() >= deadline:
+                raise WaitTimeout(f"{self._so_far} after {timeout:g} s of waiting; {_what_goes_on([self])}.")
 
     def _slice(self, deadline: float) -> float:
         return min(_WAIT_SLICE_S, max(0.0, deadline - self._context.clock()))
@@ -346,7 +346,11 @@ class Download:
             why = f"process {self._process} follows this download; this one, forked from it, does not"
         else:
             why = "nobody follows this download any more"
-        return (f"{self._title}: {why}; ", _PROGRESS, " finds it.")
+        return (f"{self._title}: {why}; ", self._context.calls.progress_step(), " finds it.")
+
+    @property
+    def _cancel_step(self) -> Step:
+        return self._context.calls.cancel_step(self.model)
 
     @property
     def _so_far(self) -> str:
@@ -401,7 +405,11 @@ class Download:
             words = "the server has not begun. The cancel is sent again when it does; "
         else:
             words = f"the server still says {self.status}. The download may go on; "
-        return (f"{self._title}: asked to cancel, but {within_s:g} s later {words}", _PROGRESS, " shows it.")
+        return (
+            f"{self._title}: asked to cancel, but {within_s:g} s later {words}",
+            self._context.calls.progress_step(),
+            " shows it.",
+        )
 
     def _is_refused(self, before: ds.Cancel | None) -> bool:
         """Whether a cancel that was sent after `before` was refused for good: one sent too early is sent again."""
@@ -415,7 +423,7 @@ class Download:
 
         A forked child has no other way either.
         """
-        model = endpoints.snapshot(self._context.transport, self.model.id)
+        model = self._context.calls.snapshot(self._context.transport, self.model.id)
         if not model.downloading:
             raise ModelStateError(f"{self._title} is not downloading; it is {model.state}.")
         again = Download(model, self._context, joined=True).start()
@@ -448,10 +456,10 @@ def _goes_on(downloads: Sequence[Download]) -> tuple[str | Step, ...]:
     so_far = ", ".join(download._so_far for download in downloads)
     goes_on = f"{so_far}; {_what_goes_on(downloads)}. "
     if len(downloads) == 1:
-        return (goes_on, _cancel_step(downloads[0].model), " stops it.")
+        return (goes_on, downloads[0]._cancel_step, " stops it.")
     parts: list[str | Step] = [goes_on]
     for download in downloads:
-        parts += [_cancel_step(download.model), ", "]
+        parts += [download._cancel_step, ", "]
     return (*parts[:-1], " stop them.")
 
 
@@ -461,10 +469,6 @@ def _what_goes_on(downloads: Sequence[Download]) -> str:
     running = len(downloads) - waiting
     words = [f"the download{'s go' if running > 1 else ' goes'} on"] if running else []
     return " and ".join([*words, *(["what waits begins while this program runs"] if waiting else [])])
-
-
-def _cancel_step(model: Model) -> Step:
-    return Step(f"cancel {model.argument}", f"client.cancel({model.title!r})")
 
 
 class Downloads(Sequence[Download]):
@@ -511,16 +515,15 @@ class Downloads(Sequence[Download]):
         """
         timeout = checked_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        with _display().waiting(self):
-            for download in self._downloads:
-                try:
-                    download.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-                except (DownloadFailed, DownloadCanceled):
-                    continue
-                except WaitTimeout as exc:
-                    raise self._timed_out(timeout or 0.0) from exc.__cause__
-                except StoppedWaiting:
-                    raise StoppedWaiting(*_goes_on(self._running or [download])) from None
+        try:
+            with _display().waiting(self):
+                for download in self._downloads:
+                    with suppress(DownloadFailed, DownloadCanceled):
+                        download.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except WaitTimeout as exc:
+            raise self._timed_out(timeout or 0.0) from exc.__cause__
+        except KeyboardInterrupt:
+            raise StoppedWaiting(*_goes_on(self._running or self._downloads)) from None
         return self._outcome()
 
     def _timed_out(self, timeout: float) -> WaitTimeout:

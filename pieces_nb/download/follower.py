@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pieces_nb.download import state as ds
+from pieces_nb.download.calls import Calls, ModelCalls
 from pieces_nb.download.throttle import INTERVAL_S, Throttle, UpdateBudget
-from pieces_nb.errors import ModelNotFound, PiecesError, PiecesServerError, PiecesUnreachable
+from pieces_nb.errors import ModelNotFound, ModelStateError, PiecesError, PiecesServerError, PiecesUnreachable
 from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
-from pieces_nb.wire import endpoints
 from pieces_nb.wire.http import Transport
 from pieces_nb.wire.websocket import ProgressSocket, SocketEnded
 
@@ -45,6 +45,7 @@ class Context:
     timing: ds.Timing = field(default_factory=ds.Timing)
     budget: UpdateBudget = field(default_factory=UpdateBudget)
     relocate: Relocate | None = None  # looks for the server elsewhere; None where the address was given
+    calls: Calls = field(default_factory=ModelCalls)
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
 
@@ -87,6 +88,7 @@ class Follower:
         self._context = context
         self._listener = listener
         self._transport = context.transport
+        self._calls = context.calls
         self._id = model.id
         self._title = model.title
         self._frozen_s = 0.0
@@ -220,7 +222,7 @@ class Follower:
             self.advance(ds.CancelSent())
             self._call("cancel", self._post_cancel)
         if self._wants_socket(now):
-            self._opening = endpoints.open_progress(self._transport, self._id)
+            self._opening = self._calls.open_progress(self._transport, self._id)
             self._call("socket", self._open_socket)
         self._listen()
         self._read_inbox(block_s=self._rest_s() if self._socket is not None else self._pause_s())
@@ -278,7 +280,7 @@ class Follower:
         try:
             raw = socket.read(self._pause_s())
             while raw is not None:
-                progress = _decoded(raw)
+                progress = self._decoded(raw)
                 both = progress if latest is None else ds.merged(latest, progress)
                 if both is None and latest is not None:
                     self.advance(ds.FrameHeard(latest))
@@ -292,6 +294,13 @@ class Follower:
             self.advance(ds.SocketLost(str(exc), jitter=random.random()))
             return
         self._heard_last(latest)
+
+    def _decoded(self, raw: bytes) -> ModelDownloadProgress:
+        try:
+            return self._calls.decode(json.loads(raw))
+        except (ValueError, RecursionError):
+            log.debug("a frame that is not JSON: %r", raw[:80])
+            return ModelDownloadProgress(DownloadStatus.UNKNOWN)
 
     def _heard_last(self, latest: ModelDownloadProgress | None) -> None:
         if latest is not None:
@@ -390,7 +399,7 @@ class Follower:
             self._inbox.put(ds.StartAnswered())
             return
         try:
-            endpoints.download(self._transport, self._id)
+            self._calls.start(self._transport, self._id)
         except PiecesServerError as exc:
             self._inbox.put(ds.StartRefused(exc.text or str(exc)))
         except PiecesUnreachable as exc:
@@ -405,14 +414,14 @@ class Follower:
     def _has_begun_elsewhere(self) -> bool:
         """Whether somebody else has downloaded the model, or begun to, while this one waited for its turn."""
         try:
-            model = endpoints.snapshot(self._transport, self._id)
+            model = self._calls.snapshot(self._transport, self._id)
         except PiecesError:
             return False  # the POST will tell
         return model.downloaded or model.downloading
 
     def _post_cancel(self) -> None:
         try:
-            endpoints.cancel_download(self._transport, self._id)
+            self._calls.cancel(self._transport, self._id)
         except PiecesServerError as exc:
             self.cancel_error = exc
             self._inbox.put(ds.CancelRefused(exc.text or str(exc)))
@@ -420,6 +429,9 @@ class Follower:
             log.info("cancel of %s: %s; the snapshot decides", self._title, exc)
             self.cancel_error = exc
             self._inbox.put(ds.CancelUnanswered() if exc.connected else ds.CancelRefused(str(exc)))
+        except ModelStateError as exc:  # nothing was sent
+            self.cancel_error = exc
+            self._inbox.put(ds.CancelRefused(str(exc)))
         except PiecesError as exc:
             log.info("cancel of %s: %s; the snapshot decides", self._title, exc)
             self._inbox.put(ds.CancelAnswered())
@@ -428,7 +440,8 @@ class Follower:
 
     def _ask(self, asked_at: float) -> None:
         try:
-            model = endpoints.snapshot(self._transport, self._id)
+            model = self._calls.snapshot(self._transport, self._id)
+            end = self._calls.how_it_ended(self._transport, model)
         except ModelNotFound as exc:
             self._inbox.put(ds.ModelGone(str(exc)))
         except PiecesUnreachable as exc:
@@ -436,6 +449,8 @@ class Follower:
         except PiecesError as exc:
             self._inbox.put(ds.NoAnswer(str(exc), asked_at, unreachable=False))
         else:
+            if end is not None:
+                self._inbox.put(ds.FrameHeard(end))
             self._inbox.put(ds.SnapshotSeen(model, asked_at))
 
     def _look_elsewhere(self, exc: PiecesUnreachable, asked_at: float) -> None:
@@ -472,11 +487,3 @@ def _failure(kind: str, words: str, began: float) -> ds.Event:
         case "cancel":
             return ds.CancelRefused(words)
     return ds.NoAnswer(words, began, unreachable=False)
-
-
-def _decoded(raw: bytes) -> ModelDownloadProgress:
-    try:
-        return ModelDownloadProgress.from_wire(json.loads(raw))
-    except (ValueError, RecursionError):
-        log.debug("a frame that is not JSON: %r", raw[:80])
-        return ModelDownloadProgress(DownloadStatus.UNKNOWN)

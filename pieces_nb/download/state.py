@@ -33,7 +33,7 @@ class Timing:
     confirm_within_s: float = 30.0  # until a snapshot must confirm an unload, an update, a deletion
     poll_s: float = 5.0  # a snapshot this often while the socket is open and nothing moves
     poll_closed_s: float = 1.0  # while no socket is open
-    poll_soon_s: float = 0.25  # while an end is about to be confirmed; also how long a socket's first frames may be old
+    poll_soon_s: float = 0.25  # while an end is about to be confirmed; in twice that a socket says what may be old
     backoff_first_s: float = 0.25
     backoff_most_s: float = 5.0
     speed_window_s: float = 10.0
@@ -159,7 +159,7 @@ class CancelRefused(NamedTuple):
 
 
 class Thawed(NamedTuple):
-    """The process stood still for so long; the caller's clock did too."""
+    """Our process stood still for so long; the caller's clock did too."""
 
     stopped_s: float
 
@@ -235,7 +235,7 @@ class Socket(NamedTuple):
     opened_at: float | None = None  # None while it is closed
     heard_at: float = 0.0  # when it opened or last said something
     was_open: bool = False
-    has_spoken: bool = False  # a frame with a status has come over this connection
+    first_at: float | None = None  # when the first frame with a status came over this connection
     peak: float | None = None  # the highest percentage heard before it opened
     words: str = ""  # why it is closed
     reconnects: int = 0
@@ -273,7 +273,7 @@ class Attempt(NamedTuple):
 
 
 class Freeze(NamedTuple):
-    """The process stood still; `at` is when on the clock that stood still too."""
+    """Our process stood still; `at` is when on the clock that stood still too."""
 
     at: float
     stopped_s: float
@@ -306,6 +306,7 @@ class DownloadState(NamedTuple):
     socket: Socket = Socket()
     connect_at: float | None = None  # when to open the socket; None while it is open or being opened
     ask_at: float = 0.0  # when to ask for the next snapshot
+    alive_at: float = float("-inf")  # of the newest evidence that it runs, of whatever attempt
     asked_at: float = float("-inf")  # of the newest snapshot that came back
     answered_at: float = 0.0  # the last usable word of the server
     silent_since: float | None = None  # when the first of the unanswered questions was asked
@@ -553,11 +554,20 @@ def merged(earlier: ModelDownloadProgress, later: ModelDownloadProgress) -> Mode
 
 
 def _heard(state: DownloadState, progress: ModelDownloadProgress, now: float) -> DownloadState:
-    opened_at = state.socket.opened_at
-    opening = opened_at is not None and now - opened_at < state.timing.poll_soon_s
-    state = _heard_by_status(_answered(state, now), progress, now, opening=opening)
-    spoken = state.socket.has_spoken or progress.status is not DownloadStatus.UNKNOWN
-    return state._replace(socket=state.socket._replace(heard_at=now, has_spoken=spoken))
+    state = _heard_by_status(_answered(state, now), progress, now, opening=_is_opening(state, now))
+    socket = state.socket._replace(heard_at=now)
+    if socket.first_at is None and progress.status is not DownloadStatus.UNKNOWN:
+        socket = socket._replace(first_at=now)
+    return state._replace(socket=socket)
+
+
+def _is_opening(state: DownloadState, now: float) -> bool:
+    """Whether a frame is one of the first of its connection: it may repeat how an earlier download stood."""
+    timing, socket = state.timing, state.socket
+    if socket.opened_at is None:
+        return False
+    first_at = now if socket.first_at is None else socket.first_at
+    return first_at - socket.opened_at < timing.settle_s and now - first_at < 2 * timing.poll_soon_s
 
 
 def _heard_by_status(
@@ -608,6 +618,7 @@ def _heard_life(state: DownloadState, progress: ModelDownloadProgress, now: floa
         state = _noted(state, state.current.record.with_opening())
     else:
         evidence = of_frame(progress, at=now)
+        state = state._replace(alive_at=now)
         state = _alive(_noted(state, state.current.record.with_life(evidence)), now)
     state = state._replace(status=progress.status)
     return _moved(state, progress.percentage, now, opening=opening)
@@ -637,7 +648,7 @@ def _moved(
     if not attempt.has_begun:
         return state._replace(current=attempt._replace(held=percentage, peak=max(percentage, attempt.peak or 0.0)))
     before, shown = attempt.raw_percentage, attempt.percentage
-    is_first = is_first or (opening and not state.socket.has_spoken)
+    is_first = is_first or (opening and state.socket.first_at is None)
     if shown is not None and percentage < shown:
         was_old = not is_first and not attempt.is_pinned
         if was_old or (attempt.may_restart and not opening):
@@ -715,7 +726,7 @@ def _seen(state: DownloadState, model: Model, asked_at: float, now: float) -> Do
 def _seen_running(state: DownloadState, asked_at: float, now: float) -> DownloadState:
     if not state.alive:
         state = state._replace(status=DownloadStatus.IN_PROGRESS)
-    state = _alive(state, now)
+    state = _alive(state._replace(alive_at=max(asked_at, state.alive_at)), now)
     if state.refusal is not None and asked_at >= state.refusal.at:
         state = state._replace(refusal=None)
     silent_s = now - state.socket.heard_at
@@ -834,12 +845,12 @@ def _refused(state: DownloadState, asked_at: float) -> End | None:
 def _never_began(state: DownloadState, asked_at: float) -> End | None:
     timing, attempt = state.timing, state.current
     record, waited_s = attempt.record, asked_at - attempt.grace_at
+    verdict = record.verdict
     idle_for_the_grace = record.idle is not None and waited_s >= timing.start_grace_s
-    if idle_for_the_grace and _cancel_settled(state, asked_at):
+    if idle_for_the_grace and (verdict is None or verdict.first) and _cancel_settled(state, asked_at):
         return End(DownloadStatus.CANCELED)
     if waited_s < GRACES_TO_BEGIN * timing.start_grace_s:
         return None
-    verdict = record.verdict
     if verdict is not None:
         if asked_at - verdict.at < timing.start_grace_s:
             return None
@@ -866,8 +877,9 @@ def _confirmed(state: DownloadState, asked_at: float) -> End | None:
     if verdict is None or verdict.status is DownloadStatus.COMPLETED or asked_at < verdict.at:
         return None
     if record.flagged and record.idle is not None and record.idle.at >= verdict.at:
-        # A first frame that snapshots denied may have been old; then the silence decides.
-        agreed = not verdict.opening or record.denied_at is None
+        # One that snapshots denied for long, or a first frame that they denied at all, may be old: the silence decides.
+        denied_s = 0.0 if record.denied_at is None else record.denied_at - verdict.at
+        agreed = record.denied_at is None or (not verdict.opening and denied_s < timing.settle_s)
     elif record.is_told and record.idle is None:
         agreed = False
     else:
@@ -890,30 +902,33 @@ def _unconfirmed(state: DownloadState, asked_at: float) -> End | None:
     attempt, grace_s = state.current, state.timing.start_grace_s
     record, verdict = attempt.record, attempt.record.verdict
     quiet_from = max(record.positive_at, attempt.grace_at)
-    if verdict is not None and verdict.status is DownloadStatus.COMPLETED and not _was_denied(record, grace_s):
+    if verdict is not None and verdict.status is DownloadStatus.COMPLETED and not _was_denied(record, state.timing):
         graces = GRACES_TO_BEGIN if verdict.opening and not record.is_told else 1
         if asked_at - max(quiet_from, verdict.at) < graces * grace_s:
             return None
         if not _is_known_missing(record):
             return End(DownloadStatus.COMPLETED)
         return _failed("the server said COMPLETED, but the model is not downloaded")
-    if record.idle is None or record.idle.at - quiet_from < grace_s:
+    if record.idle is None or record.idle_from is None:
         return None
-    if verdict is not None and not _was_denied(record, grace_s):
+    # Not from the last sign of life on: while frames are calm nobody asks for long.
+    if record.idle.at - max(record.idle_from.at, quiet_from) < grace_s:
+        return None
+    if verdict is not None and not _was_denied(record, state.timing):
         return End(_status_of(verdict), _reason_of(state))
-    if _cancel_explains(state) and (_is_known_missing(record) or (state.cancel and not _ran_on(state, state.cancel))):
+    if _cancel_explains(state):
         return End(DownloadStatus.CANCELED)
     if not _is_known_missing(record):
         return None  # it may have completed: nothing tells
     return _failed(_reason_of(state) or _outage_words(state) or "ended without saying why")
 
 
-def _was_denied(record: Record, grace_s: float) -> bool:
+def _was_denied(record: Record, timing: Timing) -> bool:
     """Whether snapshots said for so long that it runs that a first frame's end was an earlier download's."""
     verdict, denied_at = record.verdict, record.denied_at
     if verdict is None or denied_at is None or not verdict.opening:
         return False
-    return verdict.first or denied_at - verdict.at >= grace_s
+    return denied_at - verdict.at >= (timing.settle_s if verdict.first else timing.start_grace_s)
 
 
 def _outage_words(state: DownloadState) -> str:
@@ -997,7 +1012,9 @@ def _cancel_explains(state: DownloadState) -> bool:
         return False
     if cancel.refused is not None and cancel.accepted_at is None:
         return False
-    return state.current.record.positive_at <= cancel.sent_at + state.timing.cancel_within_s
+    if state.alive_at > cancel.sent_at + state.timing.cancel_within_s:
+        return False
+    return _is_known_missing(state.current.record) or not _ran_on(state, cancel)
 
 
 def _ran_on(state: DownloadState, cancel: Cancel) -> bool:
@@ -1007,7 +1024,7 @@ def _ran_on(state: DownloadState, cancel: Cancel) -> bool:
         return False
     # While this process stood still nobody looked.
     was_unseen = bool(state.freezes) and state.freezes[-1].at >= since
-    return was_unseen or state.current.record.positive_at >= since + state.timing.settle_s
+    return was_unseen or state.alive_at >= since + state.timing.settle_s
 
 
 def _cancel_settled(state: DownloadState, asked_at: float) -> bool:
@@ -1047,7 +1064,7 @@ def _socket_opened(state: DownloadState, now: float) -> DownloadState:
             opened_at=now,
             heard_at=now,
             was_open=True,
-            has_spoken=False,
+            first_at=None,
             peak=state.current.peak,
             words="",
             reconnects=socket.reconnects + socket.was_open,
@@ -1077,7 +1094,7 @@ def _check_stall(state: DownloadState, now: float) -> DownloadState:
 
 
 def _thawed(state: DownloadState, stopped_s: float, now: float) -> DownloadState:
-    """The process stood still. What moved meanwhile moved in a time that the samples do not have."""
+    """Our process stood still. What moved meanwhile moved in a time that the samples do not have."""
     freezes = (*state.freezes, Freeze(now, stopped_s))
     if len(freezes) > 20:
         first, second, *rest = freezes

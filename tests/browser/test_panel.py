@@ -132,7 +132,7 @@ def test_the_whole_panel_is_used_by_keyboard_alone_and_the_notebook_stays_where_
     press("Enter")
     tab_to(panel, "all ")
     press("Enter")
-    panel.row("Phi-2").get_by_text("schema.semantic").wait_for()
+    panel.row("Phi-2").get_by_text("schema.semantic").first.wait_for()
     tab_to(panel, f"Delete files… of {PHI}")
     press("Space")
     panel.says(re.compile("It is loaded and leaves memory"))

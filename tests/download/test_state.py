@@ -89,6 +89,7 @@ def running(at: float = 0.0, percentage: float = 30.0) -> DownloadState:
     return play(
         posted(at - 2),
         (at - 1, SocketOpened()),
+        (at - 1, frame("INITIALIZED", 0)),
         seen(RUNNING, at),
         (at, frame("IN-PROGRESS", percentage)),
     )
@@ -99,6 +100,7 @@ def unflagged(at: float = 0.0) -> DownloadState:
     return play(
         posted(at - GRACE),
         (at - 1, SocketOpened()),
+        (at - 1, frame("INITIALIZED", 0)),
         seen(UNFLAGGED, at),
         (at, frame("IN-PROGRESS", 30)),
     )
@@ -238,9 +240,12 @@ def test_a_snapshot_asked_before_the_terminal_frame_does_not_confirm_it(word: st
 
 @pytest.mark.parametrize("word", ENDS)
 def test_a_flag_that_lags_behind_the_end_delays_it_and_keeps_the_word(word: str) -> None:
-    state = play(running(), (5, frame(word)), *every(RUNNING, 5.1, 9, 20))
+    state = play(running(), (5, frame(word)), *every(RUNNING, 5.1, 6))
     assert not state.done
-    assert outcome(play(state, seen(IDLE, 21))) == word
+    assert outcome(play(state, seen(IDLE, 7))) == word
+    state = play(state, *every(RUNNING, 8, 20), seen(IDLE, 21))
+    assert not state.done
+    assert outcome(play(state, seen(IDLE, 31.1))) == word
 
 
 @pytest.mark.parametrize("word", ENDS)
@@ -260,9 +265,9 @@ def test_an_end_without_a_word_is_completed_when_it_is_there() -> None:
 
 
 def test_an_end_without_a_word_is_failed_when_it_is_not_there_for_the_whole_grace() -> None:
-    state = play(running(), (5, SocketLost("closed")), *every(IDLE, 5, 9.9))
+    state = play(running(), (5, SocketLost("closed")), *every(IDLE, 5, 14.9))
     assert not state.done
-    state = play(state, seen(IDLE, 10.1))
+    state = play(state, seen(IDLE, 15.1))
     assert (state.status, state.reason) == ("FAILED", "ended without saying why")
 
 
@@ -323,6 +328,16 @@ def test_an_old_terminal_frame_repeated_on_connect_ends_nothing(word: str) -> No
     assert state.percentage is None
     state = play(state, (9.95, frame("IN-PROGRESS", 1)), seen(RUNNING, 10.5))
     assert (state.done, state.status, state.percentage) == (False, "IN-PROGRESS", 1)
+
+
+def test_an_old_history_that_comes_late_after_the_opening_is_old_all_the_same() -> None:
+    history: list[tuple[float, Event]] = [
+        (1.5, frame("INITIALIZED", 0)),
+        (1.6, frame("IN-PROGRESS", 60)),
+        (1.7, frame("FAILED")),
+    ]
+    state = play(posted(), (0.1, SocketOpened()), *history, *every(IDLE, 2, 9, 15))
+    assert (state.done, state.phase) == (False, Phase.WAITING)
 
 
 @pytest.mark.parametrize("word", ENDS)
@@ -387,14 +402,18 @@ def test_a_flag_false_for_eight_seconds_while_frames_move_ends_nothing() -> None
 
 def test_live_frames_outweigh_an_idle_flag_until_they_are_silent_for_the_grace() -> None:
     state = play(running(), *((float(at), frame("IN-PROGRESS", at)) for at in range(31, 60)))
-    state = play(state, *every(IDLE, 59.5, 68.9))
+    state = play(state, *every(IDLE, 59.5, 69.4))
     assert not state.done
-    assert outcome(play(state, seen(IDLE, 69.1))) == "FAILED"
+    assert outcome(play(state, seen(IDLE, 69.6))) == "FAILED"
 
 
 def test_a_failure_that_the_flag_lags_behind_is_told_after_the_grace_and_in_its_own_word() -> None:
-    state = play(posted(), (0.1, SocketOpened()), (1, frame("IN-PROGRESS", 5)), (2, frame("CANCELED")))
-    state = play(state, *every(IDLE, 2.1, 5, 9.9))
+    frames: list[tuple[float, Event]] = [
+        (1, frame("INITIALIZED")),
+        (2, frame("IN-PROGRESS", 5)),
+        (3, frame("CANCELED")),
+    ]
+    state = play(posted(), (0.1, SocketOpened()), *frames, *every(IDLE, 3.1, 5, 9.9))
     assert not state.done
     assert outcome(play(state, seen(IDLE, 10))) == "CANCELED"
 
@@ -828,7 +847,7 @@ def test_an_old_end_does_not_hide_that_a_cancel_took_effect() -> None:
 
 
 def test_an_old_end_that_snapshots_denied_is_not_the_word_of_a_later_one() -> None:
-    state = play(start(RUNNING, now=0, joined=True), (1, SocketOpened()), (1, frame("CANCELED")), seen(RUNNING, 1.1))
+    state = play(start(RUNNING, now=0, joined=True), (1, SocketOpened()), (1, frame("CANCELED")), seen(RUNNING, 3.1))
     state = play(state, *every(IDLE, 5, 5.1))
     assert not state.done
     assert play(state, seen(IDLE, 16)).status == "FAILED"
@@ -852,11 +871,11 @@ def test_a_first_frame_of_a_reconnect_may_be_old_where_no_flag_tells() -> None:
 
 
 def test_speed_and_time_left_follow_from_the_models_size() -> None:
-    state = play(running(percentage=10), (1, frame("IN-PROGRESS", 15)), (2, frame("IN-PROGRESS", 20)))
-    assert ds.rate_per_s(state, now=2) == pytest.approx(5)
-    assert ds.speed_bytes_per_s(state, now=2) == pytest.approx(SIZE * 0.05)
-    assert ds.time_left_s(state, now=2) == pytest.approx(16)
-    assert state.done_bytes == SIZE * 0.2
+    state = play(posted(), *((float(at), frame("IN-PROGRESS", 10 + 10 * at)) for at in range(3)))
+    assert ds.rate_per_s(state, now=2) == pytest.approx(10)
+    assert ds.speed_bytes_per_s(state, now=2) == pytest.approx(SIZE * 0.1)
+    assert ds.time_left_s(state, now=2) == pytest.approx(7)
+    assert state.done_bytes == SIZE * 0.3
 
 
 def test_speed_is_of_the_last_ten_seconds() -> None:

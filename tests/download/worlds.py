@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import random
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -63,44 +64,69 @@ class World(NamedTuple):
     hangs_s: float = 6.0
 
 
-def seconds(*values: float, most: float = 12.0) -> st.SearchStrategy[float]:
-    return st.one_of(st.sampled_from(values), st.floats(0, most).map(lambda value: round(value, 2)))
+# What each field may be; values that stand twice are twice as likely. For the times in SPANS any up to that much, too.
+CHOICES: dict[str, tuple[Any, ...]] = {
+    "begin_s": (0.0, 0.5, 3.0, 8.0, 12.0),
+    "answer": ("at once", "late", "at the begin", "after the end", "never"),
+    "answer_s": (0.5, 3.0, 12.0, 30.0),
+    "lasts_s": (0.3, 1.0, 5.0, 20.0),
+    "outcome": ("COMPLETED", "COMPLETED", "FAILED", "CANCELED"),
+    "says_end": (True, False),
+    "downloading": ("told", "told", "missing", "null"),
+    "downloaded": ("told", "told", "told", "missing"),
+    "begin_lag_s": (0.0, 1.0, 8.0),
+    "end_lag_s": (0.0, 1.0, 3.0),
+    "downloaded_lag_s": (0.0, 3.0),
+    "history": tuple(sorted(HISTORIES)),
+    "repeats_s": (0.0, 0.0, 1.0),
+    "opens": ("always", "always", "never", "late"),
+    "closes_s": (0.0, 0.0, 0.2, 2.0, 7.0),
+    "closes_at_end": (True, False),
+    "silent_from_s": (NEVER, NEVER, 0.0, 2.0),
+    "frame_every_s": (0.1, 0.5, 1.0, 4.0),
+    "percentages": ("float", "int", "none"),
+    "restart_s": (0.0, 0.0, 2.0),
+    "restart_word": ("RESET", "INITIALIZED"),
+    "freeze_at_s": (NEVER, NEVER, 1.0, 9.0, 15.0),
+    "freeze_s": (8.0, 60.0),
+    "cancel_at_s": (NEVER, NEVER, 0.5, 3.0, 6.0),
+    "cancel_takes": (True, True, False),
+    "cancel_word": ("CANCELED", "", "UNKNOWN", "RESET"),
+    "latency_s": (0.001, 0.01, 0.2),
+    "hangs": (0, 0, 3),
+    "hangs_s": (6.0,),
+}
+SPANS = {
+    "begin_s": 12.0,  # a begin is not put off for two graces
+    "answer_s": 30.0,
+    "lasts_s": 40.0,
+    "begin_lag_s": 8.0,  # a flag lags less than the grace
+    "end_lag_s": 6.0,
+    "downloaded_lag_s": 8.0,
+}
 
 
-def any_world(*, cancels: bool = True) -> st.SearchStrategy[World]:
-    """Worlds in which a flag lags less than the grace, and a begin is not put off for two of them."""
-    told = st.sampled_from(["told", "told", "missing", "null"])
-    return st.builds(
-        World,
-        begin_s=seconds(0.0, 0.5, 3.0, 8.0, 12.0),
-        answer=st.sampled_from(["at once", "late", "at the begin", "after the end", "never"]),
-        answer_s=seconds(0.5, 3.0, 12.0, 30.0, most=30),
-        lasts_s=seconds(0.3, 1.0, 5.0, 20.0, most=40),
-        outcome=st.sampled_from(["COMPLETED", "COMPLETED", "FAILED", "CANCELED"]),
-        says_end=st.booleans(),
-        downloading=told,
-        downloaded=st.sampled_from(["told", "told", "told", "missing"]),
-        begin_lag_s=seconds(0.0, 1.0, 8.0, most=8),
-        end_lag_s=seconds(0.0, 1.0, 3.0, most=6),
-        downloaded_lag_s=seconds(0.0, 3.0, most=8),
-        history=st.sampled_from(sorted(HISTORIES)),
-        repeats_s=st.sampled_from([0.0, 0.0, 1.0]),
-        opens=st.sampled_from(["always", "always", "never", "late"]),
-        closes_s=st.sampled_from([0.0, 0.0, 0.2, 2.0, 7.0]),
-        closes_at_end=st.booleans(),
-        silent_from_s=st.sampled_from([NEVER, NEVER, 0.0, 2.0]),
-        frame_every_s=st.sampled_from([0.1, 0.5, 1.0, 4.0]),
-        percentages=st.sampled_from(["float", "int", "none"]),
-        restart_s=st.sampled_from([0.0, 0.0, 2.0]),
-        restart_word=st.sampled_from(["RESET", "INITIALIZED"]),
-        freeze_at_s=st.sampled_from([NEVER, NEVER, 1.0, 9.0, 15.0]),
-        freeze_s=st.sampled_from([8.0, 60.0]),
-        cancel_at_s=st.sampled_from([NEVER, NEVER, 0.5, 3.0, 6.0]) if cancels else st.just(NEVER),
-        cancel_takes=st.sampled_from([True, True, False]),
-        cancel_word=st.sampled_from(["CANCELED", "", "UNKNOWN", "RESET"]),
-        latency_s=st.sampled_from([0.001, 0.01, 0.2]),
-        hangs=st.sampled_from([0, 0, 3]),
-    )
+def any_world() -> st.SearchStrategy[World]:
+    """Worlds for hypothesis, which shrinks them."""
+    return st.builds(World, **{name: _any_value(name) for name in CHOICES})
+
+
+def _any_value(name: str) -> st.SearchStrategy[Any]:
+    values = st.sampled_from(CHOICES[name])
+    if name not in SPANS:
+        return values
+    return st.one_of(values, st.floats(0, SPANS[name]).map(lambda value: round(value, 2)))
+
+
+def random_world(source: random.Random) -> World:
+    """One of the same worlds; the same seed gives the same."""
+    return World(**{name: _random_value(name, source) for name in CHOICES})
+
+
+def _random_value(name: str, source: random.Random) -> Any:
+    if name in SPANS and source.random() < 0.4:
+        return round(source.uniform(0, SPANS[name]), 2)
+    return source.choice(CHOICES[name])
 
 
 class Server:
@@ -167,6 +193,15 @@ class Server:
 
     def opens(self, at: float) -> bool:
         return self.world.opens == "always" or (self.world.opens == "late" and at >= self.begins_at + 1.0)
+
+    @property
+    def shows(self) -> bool:
+        """Whether it shows within two graces that it began: in the flags, or on a socket that stays."""
+        world = self.world
+        flag_shows = world.downloading == "told" and world.begin_lag_s < world.lasts_s + world.end_lag_s
+        socket_shows = world.opens == "always" and not world.closes_s and world.silent_from_s == NEVER
+        there_at = world.begin_s + world.lasts_s + world.downloaded_lag_s
+        return (flag_shows and world.begin_s + world.begin_lag_s < 19) or socket_shows or there_at < 19
 
     @property
     def tells(self) -> bool:

@@ -205,8 +205,11 @@ def test_no_typed_text_passes_for_a_value(typed: list[str], data: st.DataObject)
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("load", "load needs a MODEL: %pieces_model load MODEL [--force]"),
-        ("load a b", "load takes only one MODEL, and 'b' is one more: %pieces_model load MODEL [--force]"),
+        ("load", "load needs a MODEL: %pieces_model load MODEL [--force] [--until-exit]"),
+        (
+            "load a b",
+            "load takes only one MODEL, and 'b' is one more: %pieces_model load MODEL [--force] [--until-exit]",
+        ),
         ("create", "create needs a NAME: %pieces_model create NAME [--set FIELD=VALUE …]"),
         ("status a", "status takes no names, and 'a' is one more: %pieces_model status"),
         ("cancel", "cancel needs a MODEL or --all: %pieces_model cancel MODEL [MODEL …] | --all"),

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from pieces_nb.client import ModelClient
 
 log = logging.getLogger(__name__)
+_NOBODY = threading.Event()  # is never set: to wait without an end but the time's
+
+# So long at least a row says that a call is under way. The second half of a double click comes in that time and does
+# nothing; afterwards the button says another verb, and a click means that one.
+BUSY_S = 0.3
 
 _DONE = {
     Action.UNLOAD: "unloaded",
@@ -61,7 +66,12 @@ class Doing:
         return operation.thread_id in self._threads
 
     def perform(self, call: Call, model: Model, *, force: bool, changes: Any) -> CallEnded:
-        """Make a button's call."""
+        """Make a button's call, and say so no sooner than `BUSY_S` after the click."""
+        outcome = self._outcome(call, model, force=force, changes=changes)
+        _NOBODY.wait(max(0.0, call.since + BUSY_S - self._clock_s()))
+        return outcome
+
+    def _outcome(self, call: Call, model: Model, *, force: bool, changes: Any) -> CallEnded:
         thread_id = threading.get_ident()
         self._threads.add(thread_id)
         try:

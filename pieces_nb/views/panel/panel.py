@@ -47,7 +47,6 @@ POLL_IDLE_S = 20.0
 POLL_HIDDEN_S = 30.0
 IN_USE_S = 60.0  # so long after the last click, or change, it counts as in use
 MOVES_S = 0.2  # between two pictures of what only moves
-DOUBLE_S = 0.25  # a click so soon after another one on the same button is that one's double
 _LOOK_S = 0.5  # how often it looks for downloads that cells of this kernel began
 _SOON_S = 0.05  # until a list is asked for again that could not be while one was under way
 _KEEP_S = 60.0  # how old the words may be that a saved page has in place of the panel
@@ -97,7 +96,6 @@ class Panel:
         self._shown: PanelState | None = None
         self._has_moved = False
         self._verbs: dict[str, Action | None] = {}  # what the buttons of the page say
-        self._clicks: dict[str, float] = {}  # when they were clicked last
         self._was_viewed = False
         self._hidden = False
         self._take_first_answer()
@@ -328,11 +326,8 @@ class Panel:
     def _click_main(self, model_id: str) -> None:
         model = self._state.model(model_id)
         action = ps.main_action(self._state, model) if model is not None else None
-        now = self._clock_s()
-        is_double = now - self._clicks.get(model_id, float("-inf")) < DOUBLE_S
-        self._clicks[model_id] = now
-        # A double click means one thing; nor does one that crossed a change mean what its button says now.
-        if action is not None and not is_double and self._verbs.get(model_id) is action:
+        # One that crossed a change does not mean what its button says now.
+        if action is not None and self._verbs.get(model_id) is action:
             self._click(action, model_id)
 
     def _click(self, action: Action, model_id: str) -> None:

@@ -84,12 +84,10 @@ class Opened:
         return found[1] if found else ""
 
     def main(self, name: str, verb: str) -> None:
-        """Click a row's main button when it says so, and not so soon after the last time that it is a double click."""
+        """Click a row's main button as soon as it says so."""
         until(lambda: self.verb(name) == verb, lambda: f"the button of {name} says {self.verb(name)}, not {verb}")
         model_id = self.row_id(name)
-        clicked_at = self.panel._clicks.get(model_id, float("-inf"))
         until(lambda: self.panel._verbs.get(model_id) == verb, f"{name} is never shown so")
-        until(lambda: time.monotonic() - clicked_at > panel_module.DOUBLE_S)
         self.row(name).children[1].click()
 
     def row_id(self, name: str) -> str:
