@@ -33,7 +33,7 @@ class Timing:
     confirm_within_s: float = 30.0  # until a snapshot must confirm an unload, an update, a deletion
     poll_s: float = 5.0  # a snapshot this often while the socket is open and nothing moves
     poll_closed_s: float = 1.0  # while no socket is open
-    poll_soon_s: float = 0.25  # while an end is about to be confirmed; in twice that a socket says what may be old
+    poll_soon_s: float = 0.25  # while an end is about to be confirmed; a socket's first frames come as soon
     backoff_first_s: float = 0.25
     backoff_most_s: float = 5.0
     speed_window_s: float = 10.0
@@ -567,7 +567,7 @@ def _is_opening(state: DownloadState, now: float) -> bool:
     if socket.opened_at is None:
         return False
     first_at = now if socket.first_at is None else socket.first_at
-    return first_at - socket.opened_at < timing.settle_s and now - first_at < 2 * timing.poll_soon_s
+    return first_at - socket.opened_at < 4 * timing.poll_soon_s and now - first_at < 2 * timing.poll_soon_s
 
 
 def _heard_by_status(

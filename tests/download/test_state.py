@@ -332,9 +332,9 @@ def test_an_old_terminal_frame_repeated_on_connect_ends_nothing(word: str) -> No
 
 def test_an_old_history_that_comes_late_after_the_opening_is_old_all_the_same() -> None:
     history: list[tuple[float, Event]] = [
-        (1.5, frame("INITIALIZED", 0)),
-        (1.6, frame("IN-PROGRESS", 60)),
-        (1.7, frame("FAILED")),
+        (0.9, frame("INITIALIZED", 0)),
+        (1.0, frame("IN-PROGRESS", 60)),
+        (1.3, frame("FAILED")),
     ]
     state = play(posted(), (0.1, SocketOpened()), *history, *every(IDLE, 2, 9, 15))
     assert (state.done, state.phase) == (False, Phase.WAITING)
