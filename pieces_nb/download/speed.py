@@ -20,8 +20,11 @@ def rate_per_s(state: DownloadState, *, now: float) -> float | None:
     samples = state.samples
     if state.stalled or state.done or state.silent_since is not None or len(samples) < 2:
         return None
-    last = samples[-1]
-    first = next(sample for sample in samples if last.at - sample.at <= state.timing.speed_window_s)
+    first = last = samples[-1]
+    for sample in reversed(samples):  # from the newest on: far more are kept than the speed is of
+        if last.at - sample.at > state.timing.speed_window_s:
+            break
+        first = sample
     # Counting up to now, not up to the last sample, lets the speed fall while nothing comes.
     duration = max(now, last.at) - first.at
     return (last.percentage - first.percentage) / duration if duration > 0 else None
