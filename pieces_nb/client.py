@@ -25,9 +25,11 @@ from pieces_nb.wire.connection import EMULATOR, VARIABLE, Connection, address_fr
 
 if TYPE_CHECKING:
     from pieces_nb.doctor import Check
+    from pieces_nb.download.download import Context as DownloadContext
     from pieces_nb.download.download import Download, Downloads
     from pieces_nb.download.state import Timing
     from pieces_nb.emulator import Emulator
+    from pieces_nb.engine_work import Plan
     from pieces_nb.model.engine import Engine
     from pieces_nb.registry import Registry
     from pieces_nb.rows import Rows
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from pieces_nb.views.frames import Table
     from pieces_nb.views.panel import Panel
     from pieces_nb.wire.discovery import Found
+    from pieces_nb.wire.endpoints import EngineWork
     from pieces_nb.workflows import Context, Loans, Step
 
 __all__ = ["ModelClient", "Settings"]
@@ -320,17 +323,53 @@ class ModelClient:
         """
         return self._download(self.get(model))
 
+    def download_all(self, models: Iterable[str | Model], *, at_most: int | None = None) -> Downloads:
+        """Start several downloads, `at_most` at a time, and return at once what follows them; None is all at once.
+
+        The others wait for their turn, in this order, and begin while this client is open: one that fails or is
+        canceled holds up nobody. A model named twice is downloaded once, one that is there takes no place, one that
+        runs already is joined and counts. Raises what `download` raises, before anything is started.
+        """
+        from pieces_nb.download.download import Downloads
+        from pieces_nb.settings import count_or_none
+
+        if isinstance(models, str | Model) or not isinstance(models, Iterable):
+            raise wrong_type("download_all takes several models, in a list", models)
+        at_most = count_or_none("at_most", at_most)
+        wanted = {model.id: model for model in map(self.get, models)}
+        for model in wanted.values():
+            self.check_downloadable(model)
+        if at_most is None:
+            return Downloads([self._download(model) for model in wanted.values()])
+        downloads = [self._in_line(model) for model in wanted.values()]
+        self._registry.queue(downloads, at_most=at_most)
+        return Downloads(downloads)
+
+    def _in_line(self, model: Model) -> Download:
+        """Return the download of a model: it runs or has ended, or waits for its turn."""
+        known = self._registry.running(model.id)
+        if model.downloaded or model.downloading or (known is not None and not known.waits):
+            return self._download(model)
+        return self._registry.wait_in_line(model, self._download_context)
+
     def _download(self, model: Model) -> Download:
+        self.check_downloadable(model)
+        if self._is_dying(model, lambda: self._snapshot(model.id)):
+            model = self._snapshot(model.id)
+        download = self._follow(model, "download", joined=model.downloading)
+        if download.waits:
+            self._registry.begin(download)
+        return download
+
+    def _is_dying(self, model: Model, look: Callable[[], Model]) -> bool:
+        """Whether what is followed of a model is about to end: then it is begun again, not handed out."""
         from pieces_nb.registry import outlives
 
-        self.check_downloadable(model)
         running, timing = self._registry.running(model.id), self.timing
-        if running is not None and running.state.alive and model.flag("downloading") is False and not model.downloaded:
-            # Either its flag lags or it is about to end; then it is begun again, not handed out dying.
-            within_s = timing.start_grace_s + timing.settle_s
-            if not outlives(running, lambda: self._snapshot(model.id), within_s=within_s, every_s=timing.poll_soon_s):
-                model = self._snapshot(model.id)
-        return self._follow(model, "download", joined=model.downloading)
+        if running is None or not running.state.alive or model.flag("downloading") is not False or model.downloaded:
+            return False
+        within_s = timing.start_grace_s + timing.settle_s  # or its flag lags
+        return not outlives(running, look, within_s=within_s, every_s=timing.poll_soon_s)
 
     @staticmethod
     def check_downloadable(model: Model) -> None:
@@ -340,13 +379,61 @@ class ModelClient:
         is_needed(model, "download")
 
     def _follow(self, model: Model, verb: str, *, joined: bool = True) -> Download:
+        return self._registry.follow(model, self._download_context, verb, joined=joined)
+
+    @property
+    def _download_context(self) -> DownloadContext:
         from pieces_nb.download.download import Context
 
         connection = self.connection
-        context = Context(
-            transport=connection.transport, timing=self.timing, budget=_budget, relocate=connection.relocate
-        )
-        return self._registry.follow(model, context, verb, joined=joined)
+        return Context(transport=connection.transport, timing=self.timing, budget=_budget, relocate=connection.relocate)
+
+    # The engine ------------------------------------------------------------------------------------------------------
+
+    def install_engine(self) -> Download:
+        """Install the engine under the local models, and return at once what follows that, as a download is followed.
+
+        One under way is joined; an engine that is there is a no-op. Raises `ModelStateError` where the server has no
+        calls for an engine, or the user looks after it. Source: `POST /ollama/install`, `GET /ollama/status`.
+        """
+        return self.do_engine_plan(self.engine_plan("install"))
+
+    def update_engine(self) -> Download:
+        """Update the engine, if that is needed, likewise. Source: `POST /ollama/update`, `GET /ollama/status`."""
+        return self.do_engine_plan(self.engine_plan("update"))
+
+    def cancel_engine(self) -> None:
+        """Cancel the install or update that is under way, whoever began it; returns when that is confirmed.
+
+        Raises `ModelStateError` if there is none, `CancelNotConfirmed` if it ends otherwise or not at all.
+        Source: `POST /ollama/install/{id}/cancel`, `POST /ollama/update/{id}/cancel`.
+        """
+        from pieces_nb import engine_work
+
+        running = self._registry.running(engine_work.ENGINE_ID)
+        if running is None:
+            plan = self.engine_plan(engine_work.under_way(self.engine_status()))
+            running = self.do_engine_plan(plan)
+        with self.history.recording("engine cancel", running.model.title, model_id=running.model.id):
+            running.cancel()
+
+    def engine_plan(self, kind: EngineWork) -> Plan:
+        """Return what an install or update would do as the engine stands; raises where it cannot be done."""
+        from pieces_nb import engine_work
+
+        return engine_work.plan(kind, self.engine_status())
+
+    def do_engine_plan(self, plan: Plan) -> Download:
+        """Do it: begin it, or join what is under way."""
+        from pieces_nb.download.download import Context
+
+        if self._is_dying(plan.model, lambda: self.engine_plan(plan.kind).model):
+            plan = self.engine_plan(plan.kind)
+        transport = self.connection.transport
+        context = Context(transport=transport, timing=self.timing, budget=_budget, calls=plan.calls)
+        return self._registry.follow(plan.model, context, f"engine {plan.kind}", joined=plan.joined)
+
+    # What is followed ------------------------------------------------------------------------------------------------
 
     @property
     def _registry(self) -> Registry:
@@ -403,6 +490,7 @@ class ModelClient:
 
         Raises `CancelNotConfirmed`. One that has ended or vanished meanwhile is no failure.
         """
+        waiting = self.downloads.withdraw()  # first, so that none of them begins
         ours = {download.model.id for download in self._registry.all_running()}
         running = [model for model in self.models() if model.downloading or model.id in ours]
         outcomes = _at_once([lambda model=model: self.cancel(model) for model in running])  # type: ignore[misc]  # bound
@@ -410,7 +498,7 @@ class ModelClient:
         told = [one for one in failures if not isinstance(one, ModelStateError | ModelNotFound)]
         if told:
             _raise_together(told)
-        return [one for one in outcomes if isinstance(one, Model)]
+        return [*(one.model for one in waiting), *(one for one in outcomes if isinstance(one, Model))]
 
     # Memory ----------------------------------------------------------------------------------------------------------
 

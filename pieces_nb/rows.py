@@ -221,7 +221,7 @@ def _progress(download: Download) -> tuple[Any, ...]:
     speed, since = download.speed_bytes_per_s, download.stalled_since
     return (
         download.model.title,
-        str(download.status),
+        download.status_words,
         download.percentage,
         _gigabytes(download.state.done_bytes),
         _gigabytes(download.state.size_bytes),

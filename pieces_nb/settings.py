@@ -32,6 +32,16 @@ def seconds_or_none(name: str, value: object) -> float | None:
     return None if value is None else seconds(name, value)
 
 
+def count_or_none(name: str, value: object) -> int | None:
+    """Return a whole number from 1 up, or None for no limit; raises `TypeError` or `BadArguments` in one line."""
+    what = f"{name} is a whole number from 1 up"
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise wrong_type(what, value)
+    if value is not None and value < 1:
+        raise BadArguments(f"{what}, not {value}.")
+    return value
+
+
 class Settings:
     """Timeouts in seconds. `wait_timeout_s` is the magic's; None waits for ever.
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from enum import StrEnum
 from types import ModuleType
@@ -33,21 +34,21 @@ from pieces_nb.errors import (
 )
 from pieces_nb.model.models import DownloadStatus, Model
 from pieces_nb.text import Step, format_percentage, printable
-from pieces_nb.wire import endpoints
 
 __all__ = ["Context", "Download", "Downloads", "Lifecycle", "StoppedAwaiting", "View"]
 
 _WAIT_SLICE_S = 0.2  # a wait in slices is one that ■ can end
 _CANCEL_SLICE_S = 0.05
 _VIEWS_WITHIN_S = 0.5  # how long the end waits for views that block
-_PROGRESS = Step("progress", "client.progress()")
+_WAITING = "waiting for its turn"
 
 View = Callable[["Download"], None]
 
 
 class Lifecycle(StrEnum):
-    """What a `Download` is: followed, ended on the server, or left alone before that."""
+    """What a `Download` is: not begun, followed, ended, or left alone before that."""
 
+    QUEUED = "queued"
     RUNNING = "running"
     ENDED = "ended"
     CLOSED = "closed"
@@ -66,7 +67,7 @@ class Download:
     `done`, `error`. Every method may be called from any thread.
     """
 
-    def __init__(self, model: Model, context: Context, *, joined: bool = False) -> None:
+    def __init__(self, model: Model, context: Context, *, joined: bool = False, queued: bool = False) -> None:
         self._context = context
         self._joined = joined
         self._process = os.getpid()
@@ -77,7 +78,7 @@ class Download:
         self._future: Future[None] = Future()
         self._future.set_running_or_notify_cancel()  # so that a canceled awaiter cannot cancel it
         listener = Listener(self._subscribers.tell, self._ending, self._ended)
-        self._follower = Follower(model, context, listener, joined=joined)
+        self._follower = Follower(model, context, listener, joined=joined, queued=queued)
         if self.done:
             self._over.set()
             self._subscribers.finish(0.0)
@@ -92,10 +93,15 @@ class Download:
 
     @property
     def lifecycle(self) -> Lifecycle:
-        """Whether it is followed, has ended, or was closed before that. A forked child follows nothing."""
+        """Whether it waits for its turn, is followed, has ended, or was closed before that.
+
+        A forked child follows nothing.
+        """
         if self.state.done:
             return Lifecycle.ENDED
-        return Lifecycle.CLOSED if self._follower.stopped or self._is_forked else Lifecycle.RUNNING
+        if self._follower.stopped or self._is_forked:
+            return Lifecycle.CLOSED
+        return Lifecycle.QUEUED if self.state.queued else Lifecycle.RUNNING
 
     @property
     def _is_forked(self) -> bool:
@@ -112,6 +118,11 @@ class Download:
         return self.state.status
 
     @property
+    def status_words(self) -> str:
+        """The status; of one in a queue, for which the wire has no word, that it waits."""
+        return _WAITING if self.lifecycle is Lifecycle.QUEUED else str(self.status)
+
+    @property
     def percentage(self) -> float | None:
         """0–100; None while no percentage is known."""
         return self.state.percentage
@@ -125,6 +136,11 @@ class Download:
     def closed(self) -> bool:
         """Whether nobody follows it any more although it has not ended."""
         return self.lifecycle is Lifecycle.CLOSED
+
+    @property
+    def waits(self) -> bool:
+        """Whether its turn may still come: it was queued, and has neither begun nor been canceled or closed."""
+        return self._follower.waits and not self._is_forked
 
     @property
     def server_url(self) -> str:
@@ -218,6 +234,10 @@ class Download:
             self._follower.start()
         return self
 
+    def begin(self) -> bool:
+        """Begin one that waits for its turn; False if it has begun, ended or been closed. Raises as `start` does."""
+        return self._follower.begin()
+
     def subscribe(self, view: View) -> Callable[[], None]:
         """Have `view(download)` called at changes and at the end, in a thread of its own; returns how to stop that.
 
@@ -262,7 +282,10 @@ class Download:
         self._future.set_result(None)
 
     def close(self) -> None:
-        """Stop following it. The download itself goes on; its thread and sockets are gone when this returns."""
+        """Stop following it. The download itself goes on; its thread and sockets are gone when this returns.
+
+        One that waits for its turn does not begin any more.
+        """
         if not self._is_forked:
             self._follower.stop()
 
@@ -274,18 +297,19 @@ class Download:
         Raises `DownloadFailed`, `DownloadCanceled`; `WaitTimeout` and `StoppedWaiting` (■, Ctrl-C) leave it running.
         """
         timeout = checked_timeout(timeout)
-        with _display().waiting([self]):
-            return self._wait(timeout)
-
-    def _wait(self, timeout: float | None) -> Model:
         try:
-            deadline = math.inf if timeout is None else self._context.clock() + timeout
-            while not (self._is_forked or self._finished.wait(self._slice(deadline))):
-                if self._context.clock() >= deadline:
-                    raise WaitTimeout(f"{self._so_far} after {timeout:g} s of waiting; the download goes on.")
+            # An interrupt may come while the bar is being drawn, too.
+            with _display().waiting([self]):
+                self._wait(timeout)
         except KeyboardInterrupt:
             raise StoppedWaiting(*_goes_on([self])) from None
         return self._outcome()
+
+    def _wait(self, timeout: float | None) -> None:
+        deadline = math.inf if timeout is None else self._context.clock() + timeout
+        while not (self._is_forked or self._finished.wait(self._slice(deadline))):
+            if self._context.clock() >= deadline:
+                raise WaitTimeout(f"{self._so_far} after {timeout:g} s of waiting; {_what_goes_on([self])}.")
 
     def _slice(self, deadline: float) -> float:
         return min(_WAIT_SLICE_S, max(0.0, deadline - self._context.clock()))
@@ -322,18 +346,22 @@ class Download:
             why = f"process {self._process} follows this download; this one, forked from it, does not"
         else:
             why = "nobody follows this download any more"
-        return (f"{self._title}: {why}; ", _PROGRESS, " finds it.")
+        return (f"{self._title}: {why}; ", self._context.calls.progress_step(), " finds it.")
+
+    @property
+    def _cancel_step(self) -> Step:
+        return self._context.calls.cancel_step(self.model)
 
     @property
     def _so_far(self) -> str:
         percentage = self.percentage
         at = f" at {format_percentage(percentage)}" if percentage is not None else ""
-        return f"{self._title}: {self.status}{at}"
+        return f"{self._title}: {self.status_words}{at}"
 
     # Canceling -------------------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """Ask the server to cancel, and return when a snapshot confirms it.
+        """Ask the server to cancel, and return when a snapshot confirms it. One that waits for its turn just ends.
 
         Raises `ModelStateError` if it has ended already, `CancelNotConfirmed` if it ends otherwise or not within 10 s.
         Source: `POST /model/{model}/download/cancel`.
@@ -344,10 +372,16 @@ class Download:
                     raise ModelStateError(f"{self._title} is not downloading: it ended in {self.status}.")
             case Lifecycle.CLOSED:
                 self._cancel_unfollowed()
-            case Lifecycle.RUNNING:
+            case Lifecycle.QUEUED | Lifecycle.RUNNING:
+                if self.withdraw():
+                    return
                 before = self.state.cancel
                 self._follower.put(ds.CancelAsked())
                 self._confirm_cancel(before)
+
+    def withdraw(self) -> bool:
+        """Cancel it if it waits for its turn; False if it has begun, ended or been closed."""
+        return not self._is_forked and self._follower.withdraw()
 
     def _confirm_cancel(self, before: ds.Cancel | None) -> None:
         within_s = self._context.timing.cancel_within_s
@@ -371,7 +405,11 @@ class Download:
             words = "the server has not begun. The cancel is sent again when it does; "
         else:
             words = f"the server still says {self.status}. The download may go on; "
-        return (f"{self._title}: asked to cancel, but {within_s:g} s later {words}", _PROGRESS, " shows it.")
+        return (
+            f"{self._title}: asked to cancel, but {within_s:g} s later {words}",
+            self._context.calls.progress_step(),
+            " shows it.",
+        )
 
     def _is_refused(self, before: ds.Cancel | None) -> bool:
         """Whether a cancel that was sent after `before` was refused for good: one sent too early is sent again."""
@@ -385,7 +423,7 @@ class Download:
 
         A forked child has no other way either.
         """
-        model = endpoints.snapshot(self._context.transport, self.model.id)
+        model = self._context.calls.snapshot(self._context.transport, self.model.id)
         if not model.downloading:
             raise ModelStateError(f"{self._title} is not downloading; it is {model.state}.")
         again = Download(model, self._context, joined=True).start()
@@ -416,17 +454,21 @@ def checked_timeout(timeout: float | None) -> float | None:
 def _goes_on(downloads: Sequence[Download]) -> tuple[str | Step, ...]:
     """Say of downloads that they go on, and how to stop them."""
     so_far = ", ".join(download._so_far for download in downloads)
+    goes_on = f"{so_far}; {_what_goes_on(downloads)}. "
     if len(downloads) == 1:
-        model = downloads[0].model
-        return (f"{so_far}; the download goes on. ", _cancel_step(model), " stops it.")
-    parts: list[str | Step] = [f"{so_far}; the downloads go on. "]
+        return (goes_on, downloads[0]._cancel_step, " stops it.")
+    parts: list[str | Step] = [goes_on]
     for download in downloads:
-        parts += [_cancel_step(download.model), ", "]
+        parts += [download._cancel_step, ", "]
     return (*parts[:-1], " stop them.")
 
 
-def _cancel_step(model: Model) -> Step:
-    return Step(f"cancel {model.argument}", f"client.cancel({model.title!r})")
+def _what_goes_on(downloads: Sequence[Download]) -> str:
+    """Say what becomes of downloads for which nobody waits any more: a queue ends with its process."""
+    waiting = sum(download.lifecycle is Lifecycle.QUEUED for download in downloads)
+    running = len(downloads) - waiting
+    words = [f"the download{'s go' if running > 1 else ' goes'} on"] if running else []
+    return " and ".join([*words, *(["what waits begins while this program runs"] if waiting else [])])
 
 
 class Downloads(Sequence[Download]):
@@ -458,7 +500,13 @@ class Downloads(Sequence[Download]):
 
     @property
     def _running(self) -> list[Download]:
-        return [download for download in self._downloads if download.lifecycle is Lifecycle.RUNNING]
+        alive = (Lifecycle.QUEUED, Lifecycle.RUNNING)
+        return [download for download in self._downloads if download.lifecycle in alive]
+
+    @property
+    def _waiting_first(self) -> list[Download]:
+        """Those that wait for their turn before those whose end would let them begin."""
+        return sorted(self._downloads, key=lambda download: not download.waits)
 
     def wait(self, timeout: float | None = None) -> list[Model]:
         """Block until all have ended, at most `timeout` seconds in all; a failed one does not stop the others.
@@ -467,21 +515,22 @@ class Downloads(Sequence[Download]):
         """
         timeout = checked_timeout(timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
-        with _display().waiting(self):
-            for download in self._downloads:
-                try:
-                    download.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
-                except (DownloadFailed, DownloadCanceled):
-                    continue
-                except WaitTimeout as exc:
-                    raise self._timed_out(timeout or 0.0) from exc.__cause__
-                except StoppedWaiting:
-                    raise StoppedWaiting(*_goes_on(self._running or [download])) from None
+        try:
+            with _display().waiting(self):
+                for download in self._downloads:
+                    with suppress(DownloadFailed, DownloadCanceled):
+                        download.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
+        except WaitTimeout as exc:
+            raise self._timed_out(timeout or 0.0) from exc.__cause__
+        except KeyboardInterrupt:
+            raise StoppedWaiting(*_goes_on(self._running or self._downloads)) from None
         return self._outcome()
 
     def _timed_out(self, timeout: float) -> WaitTimeout:
         so_far = ", ".join(download._so_far for download in self._running)
-        return WaitTimeout(f"{so_far} after {timeout:g} s of waiting; what runs goes on.")
+        waiting = any(download.lifecycle is Lifecycle.QUEUED for download in self._downloads)
+        goes_on = "what runs goes on" + (", what waits begins while this program runs" if waiting else "")
+        return WaitTimeout(f"{so_far} after {timeout:g} s of waiting; {goes_on}.")
 
     def __await__(self) -> Generator[Any, None, list[Model]]:
         return self._wait_in_loop().__await__()
@@ -507,7 +556,11 @@ class Downloads(Sequence[Download]):
         raise DownloadFailed(text)
 
     def cancel(self) -> None:
-        """Cancel those that run, all at once; what could not be confirmed is raised after all were tried."""
+        """Cancel those that run, all at once; what could not be confirmed is raised after all were tried.
+
+        Those that wait for their turn are canceled before, so that none of them begins.
+        """
+        self.withdraw()
         failures: list[PiecesError] = []
 
         def cancel(download: Download) -> None:
@@ -530,9 +583,13 @@ class Downloads(Sequence[Download]):
         if failures:
             raise CancelNotConfirmed(" ".join(str(failure) for failure in failures)) from failures[0]
 
+    def withdraw(self) -> Downloads:
+        """Cancel those that wait for their turn, and return them."""
+        return Downloads([download for download in self._waiting_first if download.withdraw()])
+
     def close(self) -> None:
-        """Stop following them; they go on."""
-        for download in self._downloads:
+        """Stop following them; they go on. What waits for its turn does not begin any more."""
+        for download in self._waiting_first:
             download.close()
 
     def __repr__(self) -> str:

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from pieces_nb.download import state as ds
+from pieces_nb.download.calls import Calls, ModelCalls
 from pieces_nb.download.throttle import INTERVAL_S, Throttle, UpdateBudget
-from pieces_nb.errors import ModelNotFound, PiecesError, PiecesServerError, PiecesUnreachable
+from pieces_nb.errors import ModelNotFound, ModelStateError, PiecesError, PiecesServerError, PiecesUnreachable
 from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
-from pieces_nb.wire import endpoints
 from pieces_nb.wire.http import Transport
 from pieces_nb.wire.websocket import ProgressSocket, SocketEnded
 
@@ -45,6 +45,7 @@ class Context:
     timing: ds.Timing = field(default_factory=ds.Timing)
     budget: UpdateBudget = field(default_factory=UpdateBudget)
     relocate: Relocate | None = None  # looks for the server elsewhere; None where the address was given
+    calls: Calls = field(default_factory=ModelCalls)
     clock: Callable[[], float] = time.monotonic
     wall_clock: Callable[[], float] = time.time
 
@@ -81,10 +82,13 @@ _Mail = ds.Event | _Moved | _SocketReady | _Returned | None
 class Follower:
     """Follows one download until it has ended or `stop` is called. `state` may be read from any thread."""
 
-    def __init__(self, model: Model, context: Context, listener: Listener, *, joined: bool) -> None:
+    def __init__(
+        self, model: Model, context: Context, listener: Listener, *, joined: bool, queued: bool = False
+    ) -> None:
         self._context = context
         self._listener = listener
         self._transport = context.transport
+        self._calls = context.calls
         self._id = model.id
         self._title = model.title
         self._frozen_s = 0.0
@@ -92,11 +96,15 @@ class Follower:
         wall_at_zero = context.wall_clock() - now
         if model.downloaded:
             self.state = ds.already_there(model, now=now, wall_at_zero=wall_at_zero)
+        elif queued:
+            self.state = ds.queued(model, now=now, timing=context.timing, wall_at_zero=wall_at_zero)
         else:
             self.state = ds.start(model, now=now, timing=context.timing, joined=joined, wall_at_zero=wall_at_zero)
         self.cancel_error: PiecesError | None = None  # the server's refusal of the last cancel
         self._newest = self.state  # the thread's own; `state` follows it, at the end when the views are ready for it
         self._posts = not joined
+        self._looks_first = queued
+        self._turn = threading.Lock()  # held while a queued one is begun, canceled or closed: one of these happens
         self._inbox: queue.SimpleQueue[_Mail] = queue.SimpleQueue()
         self._socket: ProgressSocket | None = None  # the open one; the thread's own
         self._opening: ProgressSocket | None = None  # one that shakes hands; stop() shuts it
@@ -128,13 +136,48 @@ class Follower:
 
     def start(self) -> None:
         """Begin; raises RuntimeError, with the state ended, if there is no thread to be had."""
+        self._ended_by(self._start_thread())
+
+    def _start_thread(self) -> RuntimeError | None:
+        """Return why there is no thread to be had, None if it runs."""
         self._context.budget.join()
         try:
             self._thread.start()
         except RuntimeError as exc:
-            self.advance(ds.Broke(f"no thread could be started ({exc})"))
+            return exc
+        return None
+
+    def _ended_by(self, failure: RuntimeError | None) -> None:
+        if failure is not None:
+            self.advance(ds.Broke(f"no thread could be started ({failure})"))
             self.finish()
-            raise
+            raise failure
+
+    # In a queue: nobody's thread writes the state before its turn has come, so whoever holds _turn does. -------------
+
+    @property
+    def waits(self) -> bool:
+        """Whether its turn may still come."""
+        return self._newest.queued and not self._newest.done and not self.stopped
+
+    def begin(self) -> bool:
+        """Begin if it still waits for its turn; whether it did. Raises as `start` does."""
+        with self._turn:
+            if not self.waits:
+                return False
+            self.advance(ds.TurnCame())
+            failure = self._start_thread()
+        self._ended_by(failure)
+        return True
+
+    def withdraw(self) -> bool:
+        """Cancel it if it still waits for its turn; whether it did. Nothing is sent."""
+        with self._turn:
+            if not self.waits:
+                return False
+            self.advance(ds.CancelAsked())
+        self._tell_end()
+        return True
 
     def put(self, event: ds.Event) -> None:
         """Hand in an event from another thread."""
@@ -142,7 +185,12 @@ class Follower:
 
     def stop(self) -> None:
         """Stop following. The thread and the sockets are gone when this returns, or within a second."""
-        self._stopping.set()
+        with self._turn:
+            was_waiting = self.waits
+            self._stopping.set()
+        if was_waiting:
+            self._tell_end()
+            return
         self._inbox.put(None)
         for socket in (self._socket, self._opening):
             if socket is not None:
@@ -175,7 +223,7 @@ class Follower:
             self.advance(ds.CancelSent())
             self._call("cancel", self._post_cancel)
         if self._wants_socket(now):
-            self._opening = endpoints.open_progress(self._transport, self._id)
+            self._opening = self._calls.open_progress(self._transport, self._id)
             self._call("socket", self._open_socket)
         self._listen()
         rest_s = self._rest_s() if self._socket is not None else self._pause_s()
@@ -235,7 +283,7 @@ class Follower:
         try:
             raw = socket.read(self._pause_s())
             while raw is not None:
-                progress = _decoded(raw)
+                progress = self._decoded(raw)
                 both = progress if latest is None else ds.merged(latest, progress)
                 if both is None and latest is not None:
                     self.advance(ds.FrameHeard(latest))
@@ -249,6 +297,13 @@ class Follower:
             self.advance(ds.SocketLost(str(exc), jitter=random.random()))
             return
         self._heard_last(latest)
+
+    def _decoded(self, raw: bytes) -> ModelDownloadProgress:
+        try:
+            return self._calls.decode(json.loads(raw))
+        except (ValueError, RecursionError):
+            log.debug("a frame that is not JSON: %r", raw[:80])
+            return ModelDownloadProgress(DownloadStatus.UNKNOWN)
 
     def _heard_last(self, latest: ModelDownloadProgress | None) -> None:
         if latest is not None:
@@ -281,7 +336,7 @@ class Follower:
                 self.advance(mail)
 
     def advance(self, event: ds.Event) -> None:
-        """Take in an event; called by the thread alone."""
+        """Take in an event; called by the thread alone, once it runs."""
         before = self._newest
         self._newest = ds.advance(before, event, now=self.now())
         if self._newest is not before:
@@ -307,6 +362,9 @@ class Follower:
         if opening is not None:
             opening.close()
         self._context.budget.leave()
+        self._tell_end()
+
+    def _tell_end(self) -> None:
         # First the views are made ready: none shall see the end before the call that tells it.
         self._listener.ending()
         self.state = self._newest
@@ -340,8 +398,11 @@ class Follower:
             self._inbox.put(_Returned(kind, began))
 
     def _post_start(self) -> None:
+        if self._looks_first and self._has_begun_elsewhere():
+            self._inbox.put(ds.StartAnswered())
+            return
         try:
-            endpoints.download(self._transport, self._id)
+            self._calls.start(self._transport, self._id)
         except PiecesServerError as exc:
             self._inbox.put(ds.StartRefused(exc.text or str(exc)))
         except PiecesUnreachable as exc:
@@ -353,9 +414,17 @@ class Follower:
         else:
             self._inbox.put(ds.StartAnswered())
 
+    def _has_begun_elsewhere(self) -> bool:
+        """Whether somebody else has downloaded the model, or begun to, while this one waited for its turn."""
+        try:
+            model = self._calls.snapshot(self._transport, self._id)
+        except PiecesError:
+            return False  # the POST will tell
+        return model.downloaded or model.downloading
+
     def _post_cancel(self) -> None:
         try:
-            endpoints.cancel_download(self._transport, self._id)
+            self._calls.cancel(self._transport, self._id)
         except PiecesServerError as exc:
             self.cancel_error = exc
             self._inbox.put(ds.CancelRefused(exc.text or str(exc)))
@@ -363,6 +432,9 @@ class Follower:
             log.info("cancel of %s: %s; the snapshot decides", self._title, exc)
             self.cancel_error = exc
             self._inbox.put(ds.CancelUnanswered() if exc.connected else ds.CancelRefused(str(exc)))
+        except ModelStateError as exc:  # nothing was sent
+            self.cancel_error = exc
+            self._inbox.put(ds.CancelRefused(str(exc)))
         except PiecesError as exc:
             log.info("cancel of %s: %s; the snapshot decides", self._title, exc)
             self._inbox.put(ds.CancelAnswered())
@@ -371,7 +443,8 @@ class Follower:
 
     def _ask(self, asked_at: float) -> None:
         try:
-            model = endpoints.snapshot(self._transport, self._id)
+            model = self._calls.snapshot(self._transport, self._id)
+            end = self._calls.how_it_ended(self._transport, model)
         except ModelNotFound as exc:
             self._inbox.put(ds.ModelGone(str(exc)))
         except PiecesUnreachable as exc:
@@ -379,6 +452,8 @@ class Follower:
         except PiecesError as exc:
             self._inbox.put(ds.NoAnswer(str(exc), asked_at, unreachable=False))
         else:
+            if end is not None:
+                self._inbox.put(ds.FrameHeard(end))
             self._inbox.put(ds.SnapshotSeen(model, asked_at))
 
     def _look_elsewhere(self, exc: PiecesUnreachable, asked_at: float) -> None:
@@ -415,11 +490,3 @@ def _failure(kind: str, words: str, began: float) -> ds.Event:
         case "cancel":
             return ds.CancelRefused(words)
     return ds.NoAnswer(words, began, unreachable=False)
-
-
-def _decoded(raw: bytes) -> ModelDownloadProgress:
-    try:
-        return ModelDownloadProgress.from_wire(json.loads(raw))
-    except (ValueError, RecursionError):
-        log.debug("a frame that is not JSON: %r", raw[:80])
-        return ModelDownloadProgress(DownloadStatus.UNKNOWN)

@@ -43,6 +43,7 @@ from pieces_nb.download.values import (
     Thawed,
     TimePassed,
     Timing,
+    TurnCame,
     real,
     wall_time,
 )
@@ -76,10 +77,12 @@ __all__ = [
     "Thawed",
     "TimePassed",
     "Timing",
+    "TurnCame",
     "advance",
     "already_there",
     "cancel_is_due",
     "merged",
+    "queued",
     "rate_per_s",
     "real",
     "speed_bytes_per_s",
@@ -114,6 +117,12 @@ def start(
     )
 
 
+def queued(model: Model, *, now: float, timing: Timing | None = None, wall_at_zero: float = 0.0) -> DownloadState:
+    """Return the state of a download that waits for its turn: it hears nothing but that, and a cancel."""
+    state = start(model, now=now, timing=timing, wall_at_zero=wall_at_zero)
+    return state._replace(queued=True, connect_at=None)
+
+
 def already_there(model: Model, *, now: float, wall_at_zero: float = 0.0) -> DownloadState:
     """Return the ended state of a download that has nothing to do."""
     state = start(model, now=now, wall_at_zero=wall_at_zero)._replace(was_there=True)
@@ -130,6 +139,8 @@ def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:
     """
     if state.done:
         return state
+    if state.queued:
+        return _queued_on(state, event, now)
     match event:
         case FrameHeard(progress):
             state = _heard(state, progress, now)
@@ -151,11 +162,21 @@ def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:
             state = _thawed(state, stopped_s, now)
         case Broke(words):
             state = _ended(state, DownloadStatus.FAILED, f"pieces_nb itself failed: {words}", now)
-        case TimePassed():
+        case TurnCame() | TimePassed():
             pass
         case _:
             assert_never(event)
     return state if state.done else _check_stall(state, now)
+
+
+def _queued_on(state: DownloadState, event: Event, now: float) -> DownloadState:
+    """Return the state of a queued one after `event`: nothing was asked of the server, so nothing has to confirm."""
+    match event:
+        case TurnCame():
+            return start(state.model, now=now, timing=state.timing, wall_at_zero=state.wall_at_zero)
+        case CancelAsked():
+            return _ended(state._replace(started_at=now), DownloadStatus.CANCELED, "", now)
+    return state
 
 
 def _led(state: DownloadState, sign: Sign) -> DownloadState:

@@ -129,6 +129,10 @@ class SocketLost(NamedTuple):
     jitter: float = 0.5
 
 
+class TurnCame(NamedTuple):
+    """One that was queued begins now."""
+
+
 class CancelAsked(NamedTuple):
     """Somebody here wants it canceled."""
 
@@ -170,7 +174,8 @@ class TimePassed(NamedTuple):
 StartEvent = StartAnswered | StartRefused | StartUnanswered
 CancelEvent = CancelAsked | CancelSent | CancelAnswered | CancelUnanswered | CancelRefused
 Event = (
-    FrameHeard
+    TurnCame
+    | FrameHeard
     | SnapshotSeen
     | ModelGone
     | NoAnswer
@@ -283,6 +288,7 @@ class DownloadState(NamedTuple):
     timing: Timing = Timing()
     joined: bool = False  # it ran already
     was_there: bool = False  # there was nothing to do
+    queued: bool = False  # its turn has not come; True for ever if it ends before that
     wall_at_zero: float = 0.0  # the wall clock (seconds since 1970) when the monotonic one said 0
     freezes: tuple[Freeze, ...] = ()
 

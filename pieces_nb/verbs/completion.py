@@ -226,7 +226,7 @@ def _operands(
     if full or operand is None or "--all" in given.flags:
         return "", ()
     if operand.choices:
-        return "server", _beginning(value, [operand.choices])
+        return "server", _beginning(value, operand.choices.split(" | "))
     return ("model", list(_names(verb, given, value, models()))) if operand.is_model else ("", ())
 
 

@@ -22,6 +22,7 @@ _FEWEST = 5  # speeds that make a line
 _TRAIL_WIDTH, _TRAIL_HEIGHT = 60, 14
 _PLAIN = "tex2jax_ignore mathjax_ignore"  # a $ in a name begins no mathematics
 _COLOURS = {
+    Condition.WAITING: "var(--jp-ui-font-color3)",
     Condition.RUNNING: "var(--jp-brand-color1)",
     Condition.STALLED: "var(--jp-warn-color1)",
     Condition.NO_ANSWER: "var(--jp-error-color1)",

@@ -76,7 +76,7 @@ class Row:
     """One download as a row of widgets. Its HTML is written by the download's thread alone.
 
     Its Cancel cancels in a thread of its own; with `on_cancel`, whoever made the row does, and says `allow_cancel` if
-    that fails.
+    that fails. `then` is called after each change that it shows: one thread does for a row and what sums rows up.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class Row:
         self.download = download
         self.figures = figures_of(download)  # as shown: a total is the sum of what its rows say
         self._on_cancel = on_cancel
+        self.then: Callable[[Download], None] | None = None
         self._clock = clock
         self._trail = Trail()
         self._shown_at = float("-inf")
@@ -119,6 +120,8 @@ class Row:
             self._html.placeholder = self._told()
         if download.done:
             self.drop_button()
+        if self.then is not None:
+            self.then(download)
 
     def _told(self) -> str:
         """The row for programs, as JSON; '' once it has ended. A page shows no placeholder of an HTML widget."""
@@ -232,11 +235,11 @@ class LiveBlock:
         self._has_buttons = not waiting or clicks_are_heard()
         self._hint = ipywidgets.HTML(value=self._hint_html()) if waiting else None
         self._stopped_looking = threading.Event()
-        self._rows = [Row(download, button=self._has_buttons) for download in self.downloads]
         self._total = ipywidgets.HTML() if len(self.downloads) > 1 else None
         self._total_at = float("-inf")
         # Of few, the sum keeps step with its rows; of many, the budget of updates is the rows'.
         self._total_every_s = INTERVAL_S if len(self.downloads) <= _FEW else TOTAL_INTERVAL_S
+        self._rows = [Row(download, button=self._has_buttons) for download in self.downloads]
         extra = [widget for widget in (self._total, self._hint) if widget is not None]
         self.box = ipywidgets.VBox([*(row.box for row in self._rows), *extra])
         self._output = LiveOutput(self.box, self._standing)
@@ -253,8 +256,10 @@ class LiveBlock:
         self.cell = running_cell()
         _blocks[:] = [*(block for block in _blocks if block.cell == self.cell), self]
         self._output.display()
-        for download in self.downloads:
-            download.subscribe(self._moved)
+        for row in self._rows:
+            row.then = self._moved
+        if all(download.done for download in self.downloads):
+            self._end()
         if not self._has_buttons:
             threading.Thread(target=self._look_for_clicks, name="pieces-nb-clicks", daemon=True).start()
 
@@ -375,6 +380,8 @@ def waiting(downloads: Sequence[Download]) -> Iterator[None]:
     """
     block = _waiting_block(downloads)
     try:
+        if block is not None:
+            block.display()
         yield
     finally:
         if block is not None:
@@ -387,9 +394,7 @@ def waiting(downloads: Sequence[Download]) -> Iterator[None]:
 def _waiting_block(downloads: Sequence[Download]) -> LiveBlock | None:
     if all(download.done for download in downloads) or not running_cell() or _shown_here(downloads):
         return None
-    block = LiveBlock(downloads, waiting=True)
-    block.display()
-    return block
+    return LiveBlock(downloads, waiting=True)
 
 
 def wait_shown(downloads: Sequence[Download], *, timeout_s: float | None) -> None:
@@ -397,8 +402,7 @@ def wait_shown(downloads: Sequence[Download], *, timeout_s: float | None) -> Non
 
     Raises what `Downloads.wait` raises. After `StoppedWaiting` and `WaitTimeout` a notebook's bars live on.
     """
-    if not in_notebook():
+    if in_notebook():
+        bars.outcome(downloads, timeout_s=timeout_s)  # shows them itself: see `waiting`
+    else:
         bars.wait_shown(downloads, timeout_s=timeout_s)
-        return
-    with waiting(downloads):
-        bars.outcome(downloads, timeout_s=timeout_s)

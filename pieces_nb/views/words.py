@@ -32,6 +32,7 @@ _STATUS_WORDS = {
 class Condition(StrEnum):
     """How a download is, as far as a glance can tell: what decides a bar's colour."""
 
+    WAITING = "waiting"
     RUNNING = "running"
     STALLED = "stalled"
     NO_ANSWER = "no answer"
@@ -47,6 +48,8 @@ def condition(download: Download) -> Condition:
         return by_status.get(download.status, Condition.FAILED)
     if download.closed:
         return Condition.LEFT
+    if download.state.queued:
+        return Condition.WAITING
     if download.state.silent_since is not None:
         return Condition.NO_ANSWER
     return Condition.STALLED if download.stalled_since is not None else Condition.RUNNING
@@ -71,6 +74,8 @@ def record(download: Download) -> str:
 def _outcome(download: Download) -> list[str]:
     state = download.state
     word = status_word(download.status)
+    if state.queued:
+        return [f"{word} before it began"]
     if download.status is not DownloadStatus.COMPLETED:
         reason = f" ({state.reason})" if state.reason else ""
         return [f"{word}{reason} after {format_duration(state.duration_s)}"]
@@ -106,7 +111,9 @@ def figure_words(download: Download) -> dict[str, str]:
 
 
 def condition_words(download: Download) -> list[str]:
-    """Return how a running download is: what is the matter, or else that it downloads."""
+    """Return how a download is that has not ended: what is the matter, or else that it downloads, or waits for it."""
+    if condition(download) is Condition.WAITING:
+        return [download.status_words]
     return list(_troubles(download)) or [status_word(download.status)]
 
 

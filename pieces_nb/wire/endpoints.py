@@ -109,14 +109,14 @@ def engine_status(transport: Transport) -> dict[str, Any] | None:
     return _object(answer)
 
 
-def engine_install(transport: Transport, version: str) -> dict[str, Any]:
-    """`POST /ollama/install`; answers at once, with the installation that begins."""
-    return _object(transport.post("/ollama/install", {"version": version}))
+def engine_install(transport: Transport, version: str = "") -> dict[str, Any]:
+    """`POST /ollama/install`; answers at once, with what begins; without a version the server chooses."""
+    return _object(transport.post("/ollama/install", _wanted(version)))
 
 
-def engine_update(transport: Transport, version: str) -> dict[str, Any]:
+def engine_update(transport: Transport, version: str = "") -> dict[str, Any]:
     """`POST /ollama/update`; likewise."""
-    return _object(transport.post("/ollama/update", {"version": version}))
+    return _object(transport.post("/ollama/update", _wanted(version)))
 
 
 def engine_deployment(transport: Transport, kind: EngineWork, deployment_id: str) -> dict[str, Any]:
@@ -132,6 +132,10 @@ def cancel_engine(transport: Transport, kind: EngineWork, deployment_id: str) ->
 def open_engine_status(transport: Transport) -> ProgressSocket:
     """`GET /ollama/status/stream`, a WebSocket of OllamaStatus; not opened yet."""
     return transport.progress_socket("/ollama/status/stream")
+
+
+def _wanted(version: str) -> dict[str, str] | None:
+    return {"version": version} if version else None
 
 
 def _object(answer: Answer) -> dict[str, Any]:

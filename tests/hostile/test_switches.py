@@ -57,8 +57,7 @@ class World(NamedTuple):
     resumes: bool
     frames_while_stalled: bool
     failed_frame_says_why: bool
-    downloading_missing: bool
-    downloaded: str  # when the flag tells that the files are there
+    downloaded_lags: bool
 
     @property
     def switches(self) -> Switches:
@@ -69,7 +68,7 @@ class World(NamedTuple):
             post_answers_after_end=self.post == "after the end",
             start_late_s=0.1 if self.start_late else 0.0,
             downloading_lag_s=0.1 if self.downloading_lags else 0.0,
-            downloaded_lag_s=0.2 if self.downloaded == "late" else 0.0,
+            downloaded_lag_s=0.2 if self.downloaded_lags else 0.0,
             **{name: value for name, value in self._asdict().items() if name in named},
         )
 
@@ -84,7 +83,6 @@ _WORDS = {
     "second_post": ("join", "fail", "block"),
     "after_cancel": ("canceled", "nothing", "reset"),
     "percentages": ("float", "int", "none"),
-    "downloaded": ("at once", "late"),
 }
 CHOICES: list[Sequence[Any]] = [_WORDS.get(name, _BOTH) for name in World._fields]
 
@@ -113,8 +111,8 @@ def pairwise(choices: Sequence[Sequence[Any]]) -> Iterator[tuple[Any, ...]]:
 WORLDS = [World(*row) for row in pairwise(CHOICES)]
 # No world's download depends on these, …
 _OF_OTHER_CALLS = {"engine", "load_works_on_s", "unload_works_on_s", "delete_cache_works_on_s"}
-# … and these are flags that are late or missing, for which a download has rules of its own.
-_OF_FLAGS = {"downloading_missing", "downloaded_lag_s", "downloaded_missing"}
+# … and with these not every end can be told: tests/download/worlds.py knows which.
+_OF_FLAGS = {"downloading_missing", "downloaded_missing"}
 _FEW = 5
 _CASES = [
     pytest.param(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from pieces_nb.views import cells, notebook, outputs
-from tests.views.puppet import Page
+from tests.views.puppet import Page, Puppet
 
 
 @pytest.fixture
@@ -18,3 +20,10 @@ def page(monkeypatch: pytest.MonkeyPatch) -> Page:
     for module in (notebook, outputs):
         monkeypatch.setattr(module, "clicks_are_heard", lambda: page.clicks_are_heard)
     return page
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_of_a_view_outlives_its_test() -> Iterator[None]:
+    yield
+    while Puppet.made:
+        Puppet.made.pop().let_go()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pieces_nb.download import state as ds
 from pieces_nb.download.download import Context, Download
@@ -17,13 +17,23 @@ VIEW = "application/vnd.jupyter.widget-view+json"
 class Puppet(Download):
     """A download without a thread: what it hears comes from the test, a second apart."""
 
-    def __init__(self, name: str = "Phi-2", *, there: bool = False, size: int | None = SIZE) -> None:
+    made: ClassVar[list[Puppet]] = []
+
+    def __init__(
+        self, name: str = "Phi-2", *, there: bool = False, size: int | None = SIZE, queued: bool = False
+    ) -> None:
         self.now = 1000.0
         self.raw: dict[str, Any] = {"id": "m-1", "name": name, "downloading": True, "downloaded": there}
         self.raw |= {} if size is None else {"bytes": {"value": size}}
         around = Context(Transport("http://127.0.0.1:9"), clock=lambda: self.now, wall_clock=lambda: self.now)
-        super().__init__(Model(self.raw), around)
+        super().__init__(Model(self.raw), around, queued=queued)
+        self.made.append(self)
         self._follower.advance(ds.StartAnswered())
+
+    def let_go(self) -> None:
+        """End the threads of its views without a word."""
+        for subscriber in self._subscribers._all:
+            subscriber.drop()
 
     def tell(self, *events: ds.Event, after_s: float = 1.0) -> Puppet:
         for event in events:
@@ -69,13 +79,13 @@ class Waiting(Puppet):
     """A download whose wait ends as it is told."""
 
     outcome: BaseException | None = None
+    timeout: float | None = None
 
-    def wait(self, timeout: float | None = None) -> Model:
+    def _wait(self, timeout: float | None) -> None:
         self.timeout = timeout
         if self.outcome is not None:
             raise self.outcome
         self.complete()
-        return self.model
 
 
 class Page:

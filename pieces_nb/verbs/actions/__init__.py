@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import cache
 
 from pieces_nb.text import Front
-from pieces_nb.verbs.actions import changing, downloading, looking, memory, overall
+from pieces_nb.verbs.actions import changing, downloading, engine, looking, memory, overall
 from pieces_nb.verbs.grammar import Grammar
 
-VERBS = (*looking.VERBS, *downloading.VERBS, *memory.VERBS, *changing.VERBS, *overall.VERBS)
+VERBS = (*looking.VERBS, *downloading.VERBS, *memory.VERBS, *changing.VERBS, *engine.VERBS, *overall.VERBS)
 
 
 @cache

@@ -24,31 +24,48 @@ _FIRST_FRAMES_S = 1.0  # how long `progress` waits for the first word of a downl
 VERBS: list[Verb] = []
 verb = partial(declared, VERBS)
 
+NO_WAIT = Flag("--no-wait", "return at once; the bar stays live")
+TIMEOUT = Flag("--timeout", "wait at most S seconds; the download goes on", value="S", read=reading.seconds)
+
 
 @verb(
     "download",
     "Download models, several at once, with a bar for each. Interrupting ends the waiting; the download goes on.",
     operands=(MODELS,),
     flags=(
-        Flag("--no-wait", "return at once; the bar stays live"),
-        Flag("--timeout", "wait at most S seconds; the download goes on", value="S", read=reading.seconds),
+        NO_WAIT,
+        Flag("--at-most", "run at most N at a time; the others wait for their turn", value="N", read=reading.count),
+        TIMEOUT,
     ),
-    examples=("download phi-2", "download phi-2 mistral --no-wait", "download phi-2 --timeout 600"),
+    examples=(
+        "download phi-2",
+        "download phi-2 mistral --no-wait",
+        "download phi-2 mistral --at-most 1",
+        "download phi-2 --timeout 600",
+    ),
 )
-def download(session: Session, models: tuple[str, ...], *, no_wait: bool, timeout: float | None) -> Downloading:
-    if no_wait and not session.front_end.lives_on and session.names_emulator():
+def download(
+    session: Session, models: tuple[str, ...], *, no_wait: bool, at_most: int | None, timeout: float | None
+) -> Downloading:
+    if no_wait:
+        check_no_wait(session)
+    if no_wait and at_most is not None and not session.front_end.lives_on:
+        raise BadArguments("--no-wait is no use with --at-most here: what waits for its turn ends with this command.")
+    client = session.client
+    wanted = session.named(models)
+    downloads = client.download_all(wanted, at_most=at_most)
+    limit = timeout if timeout is not None else client.settings.wait_timeout_s
+    return Downloading(downloads, waits=not no_wait, timeout_s=limit)
+
+
+def check_no_wait(session: Session) -> None:
+    """Refuse not to wait where the server ends with this process."""
+    if not session.front_end.lives_on and session.names_emulator():
         raise BadArguments(
             "--no-wait is no use with an emulator that ends with this command: ",
             Step("connect emulator", "ModelClient.emulator()", terminal="emulator"),
             " is one that stays.",
         )
-    client = session.client
-    wanted = session.named(models)
-    for model in wanted:
-        client.check_downloadable(model)
-    downloads = [client.download(model) for model in wanted]
-    limit = timeout if timeout is not None else client.settings.wait_timeout_s
-    return Downloading(downloads, waits=not no_wait, timeout_s=limit)
 
 
 @verb(

@@ -15,7 +15,6 @@ from pieces_nb.text import Front, format_duration, printable
 from pieces_nb.views.panel.events import CallEnded
 from pieces_nb.views.panel.form import as_text
 from pieces_nb.views.panel.state import Action, Call
-from pieces_nb.views.words import record
 
 if TYPE_CHECKING:
     from pieces_nb.client import ModelClient
@@ -91,8 +90,7 @@ class Doing:
         match action:
             case Action.DOWNLOAD:
                 download = client.download(model)
-                words = "" if not download.done else record(download)
-                return CallEnded(call, words, download.model, download)
+                return CallEnded(call, "", download.model, download)
             case Action.LOAD:
                 return self._load(call, model, force=force)
             case Action.CANCEL:

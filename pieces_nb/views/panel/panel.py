@@ -11,6 +11,7 @@ import logging
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -95,6 +96,7 @@ class Panel:
         self._wants_list = False  # a list is wanted as soon as the question under way has come back
         self._shown: PanelState | None = None
         self._has_moved = False
+        self._told: weakref.WeakSet[Download] = weakref.WeakSet()  # downloads whose end was said
         self._verbs: dict[str, Action | None] = {}  # what the buttons of the page say
         self._was_viewed = False
         self._hidden = False
@@ -377,7 +379,9 @@ class Panel:
         call = event.call
         self._state = ps.ended(self._state, call)
         self._changed_at = self._active_at = self._clock_s()
-        if event.download is not None and not event.download.done:
+        if event.download is not None and event.download.done:
+            self._tell_end(event.download)
+        elif event.download is not None:
             self._follow([event.download])
         if event.model is not None:
             self._state = ps.replaced(self._state, event.model)
@@ -476,6 +480,11 @@ class Panel:
         self._changed_at = self._active_at = self._clock_s()
         self._state = ps.progressing(self._state, self._following.progress())
         self._state = ps.replaced(self._state, download.model)
-        if download.done:
-            self._say(record(download), is_error=download.error is not None and download.status != "CANCELED")
+        self._tell_end(download)
         self._poll()
+
+    def _tell_end(self, download: Download) -> None:
+        """Say once how a download has ended: its own word may come before that of the call that began it, or after."""
+        if download.done and download not in self._told:
+            self._told.add(download)
+            self._say(record(download), is_error=download.error is not None and download.status != "CANCELED")

@@ -103,7 +103,8 @@ _ROWS = """
 .pnb-columns, .pnb-cells { display: grid; gap: 0 12px; align-items: baseline; padding-top: 4px;
   grid-template-columns: minmax(0, 1fr) 12em 5em minmax(0, 17em); }
 .pnb-columns { padding: 0 144px 0 0; }
-.pnb-title { display: flex; min-width: 0; align-items: baseline; }
+.pnb-title { display: flex; min-width: 0; align-items: baseline; gap: 2px 6px; }
+.pnb-title > .pnb-tag { margin-left: 0; }
 .pnb-name { font-weight: 600; min-width: 4em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
 .pnb-size { text-align: right; white-space: nowrap; }
 .pnb-memory { overflow-wrap: anywhere; }

@@ -12,7 +12,7 @@ from typing import Any
 
 from pieces_nb.download.download import Download, Downloads
 from pieces_nb.text import printable
-from pieces_nb.views.words import figures_of, fitting_words, name_of, status_word, total_words
+from pieces_nb.views.words import Condition, condition, figures_of, fitting_words, name_of, status_word, total_words
 
 _BAR_CELLS = 12  # a bar gets at least so many
 
@@ -76,6 +76,9 @@ class TerminalBars:
             if len(self._downloads) > 1:
                 self._total = self._bar(len(shown), "{desc}", "")
         self._stops = [download.subscribe(self._show) for download in self._downloads]
+        for download in self._downloads:
+            if condition(download) is Condition.WAITING:
+                self._show(download)  # it has no news before its turn
 
     def _bar(self, position: int, bar_format: str, desc: str) -> Any:
         columns, lines = _terminal_size(self._file)

@@ -98,17 +98,18 @@ class TerminalFront:
             for stop in stops:
                 stop()
         ended = [download for download in downloads if download.done]
+        # One that has ended lets go of whoever waits when its end has been shown, a moment later.
         if len(downloads) > 1:
-            Downloads(ended).wait(0)
+            Downloads(ended).wait(_BEGUN_WITHIN_S)
         elif ended:
-            ended[0].wait(0)
+            ended[0].wait(_BEGUN_WITHIN_S)
 
     def confirm(self, question: str) -> bool:
         if not output.can_ask():
             return False
         if output.ask(question):
             return True
-        raise ConfirmationRequired("Nothing is deleted.")
+        raise ConfirmationRequired("Nothing is done.")
 
     def tell(self, *parts: Part) -> None:
         if not self._quiet and not self._for_scripts:
