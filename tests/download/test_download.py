@@ -191,6 +191,16 @@ def test_a_freeze_of_this_process_is_none_of_the_waits(begin: Start) -> None:
     assert download.duration_s > 0.9 * jump_s
 
 
+def test_many_at_once_that_let_their_news_lie_do_not_take_it_for_a_freeze(begin: Start) -> None:
+    download = begin()
+    for _ in range(200):
+        download._context.budget.join()
+    assert download._context.budget.rest_s > 1.5
+    at_40(download)
+    until_so(lambda: download.duration_s > 4)
+    assert download.state.frozen_s < 1
+
+
 def test_one_hung_snapshot_holds_up_no_other(server: HostileServer, begin: Start) -> None:
     polite = server.answers["snapshot"]
     download = at_40(begin())
