@@ -67,7 +67,8 @@ def _never_began(state: DownloadState, asked_at: float) -> End | None:
     record, waited_s = attempt.record, asked_at - attempt.grace_at
     verdict = record.verdict
     idle_for_the_grace = record.idle is not None and waited_s >= timing.start_grace_s
-    if idle_for_the_grace and (verdict is None or verdict.first) and _cancel_settled(state, asked_at):
+    was_taken = state.cancel is not None and state.cancel.accepted_at is not None
+    if idle_for_the_grace and was_taken and (verdict is None or verdict.first) and _cancel_settled(state, asked_at):
         return End(DownloadStatus.CANCELED)
     if waited_s < GRACES_TO_BEGIN * timing.start_grace_s:
         return None
@@ -82,6 +83,8 @@ def _never_began(state: DownloadState, asked_at: float) -> End | None:
     # Where no flag tells and no frame speaks of an end, nothing says that it does not run; or that it is not there.
     if (verdict is None and record.idle is None) or not _is_known_missing(record):
         return None
+    if _cancel_settled(state, asked_at):
+        return End(DownloadStatus.CANCELED)
     return _failed(f"it never began: {state.heard or 'the server said nothing'}")
 
 

@@ -208,6 +208,8 @@ def _alive(state: DownloadState, now: float) -> DownloadState:
     before, state = state, _led(state, Sign.ALIVE)
     if before.phase is Phase.STARTING and state.current.grace_from is None:
         state = state._replace(current=state.current._replace(grace_from=now))
+    if not before.alive:  # what was heard while the POST was open is history
+        state = state._replace(current=state.current._replace(raw_percentage=None))
     if before.phase is Phase.WAITING:
         held = state.current.held
         state = state._replace(current=state.current._replace(held=None))

@@ -403,12 +403,14 @@ def interrupted(wait: Callable[[], object], *, when_so: Callable[[], object]) ->
 
     pressing = threading.Thread(target=press)
     pressing.start()
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where tests run unseen
     try:
         wait()
     except BaseException as exc:  # noqa: BLE001 - that is what is looked at
         return exc
     finally:
         pressing.join()
+        signal.signal(signal.SIGINT, previous)
     raise AssertionError("nothing was raised")
 
 
@@ -453,8 +455,8 @@ class Loop:
 
 def test_an_interrupt_of_an_await_is_a_canceled_error_of_one_line(begin: Start) -> None:
     download = at_40(begin())
-    handler = signal.getsignal(signal.SIGINT)
     loop = Loop(download)
+    handler = signal.getsignal(signal.SIGINT)
     raised = interrupted(lambda: asyncio.run(loop.cell()), when_so=loop.awaits.is_set)
     assert isinstance(raised, StoppedAwaiting)
     assert isinstance(raised, asyncio.CancelledError)
