@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
     from pieces_nb.settings import Settings
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AmbiguousModel",

@@ -2,4 +2,7 @@
 
 The way of a percentage, one hop a room: `wire.websocket` reads the frame, `model.models` makes a progress of it,
 `download.state` says what it means, `download.throttle` when to show it, `views.notebook` draws it.
+
+Pure: `evidence` (what was heard, of when), `values` (phases, events, the state), `ends` (when the evidence settles an
+end), `speed`, `state` (what an event does). Then `follower`, the thread, `subscribers`, the views' threads, `download`.
 """

@@ -504,11 +504,9 @@ class Downloads(Sequence[Download]):
         return [download for download in self._downloads if download.lifecycle in alive]
 
     @property
-    def _last_first(self) -> list[Download]:
-        """Those that wait for their turn before those whose end would let them begin, the last in the queue first."""
-        last_first = list(reversed(self._downloads))
-        last_first.sort(key=lambda download: download.lifecycle is not Lifecycle.QUEUED)
-        return last_first
+    def _waiting_first(self) -> list[Download]:
+        """Those that wait for their turn before those whose end would let them begin."""
+        return sorted(self._downloads, key=lambda download: not download.waits)
 
     def wait(self, timeout: float | None = None) -> list[Model]:
         """Block until all have ended, at most `timeout` seconds in all; a failed one does not stop the others.
@@ -586,12 +584,12 @@ class Downloads(Sequence[Download]):
             raise CancelNotConfirmed(" ".join(str(failure) for failure in failures)) from failures[0]
 
     def withdraw(self) -> Downloads:
-        """Cancel those that wait for their turn, the last in the queue first, and return them."""
-        return Downloads([download for download in self._last_first if download.withdraw()])
+        """Cancel those that wait for their turn, and return them."""
+        return Downloads([download for download in self._waiting_first if download.withdraw()])
 
     def close(self) -> None:
         """Stop following them; they go on. What waits for its turn does not begin any more."""
-        for download in self._last_first:
+        for download in self._waiting_first:
             download.close()
 
     def __repr__(self) -> str:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 _SLICE_S = 0.2  # how long at most the thread sleeps or listens before it looks at its inbox
 _BUSY_SLICE_S = 0.02  # the same while the socket is open and an answer is expected
-_FREEZE_S = 0.5  # between two steps, so much more than the slice that this process must have stood still
+_FREEZE_S = 0.5  # a step that takes so much longer than it may: this process must have stood still
 _SHORTEST_S = 0.01  # never spin, not even while the shared budget of updates is spent
 _HEARTBEAT_S = 1.0  # a bar is shown anew this often though no frame came: its speed falls
 _MOST_QUESTIONS = 4  # snapshots under way at once: one that hangs does not hold up the next
@@ -110,6 +110,7 @@ class Follower:
         self._opening: ProgressSocket | None = None  # one that shakes hands; stop() shuts it
         self._under_way: dict[str, list[float]] = {}  # when the calls of a kind began; the thread's own
         self._stepped_at = now
+        self._planned_s = _SLICE_S  # how long the step under way may take
         self._shown_at = now
         self._throttle = Throttle(context.budget)
         self._stopping = threading.Event()
@@ -225,15 +226,17 @@ class Follower:
             self._opening = self._calls.open_progress(self._transport, self._id)
             self._call("socket", self._open_socket)
         self._listen()
-        self._read_inbox(block_s=self._rest_s() if self._socket is not None else self._pause_s())
+        rest_s = self._rest_s() if self._socket is not None else self._pause_s()
+        self._planned_s = _SLICE_S + rest_s
+        self._read_inbox(block_s=rest_s)
         self._publish_if_due()
 
     def _look_at_the_clock(self) -> None:
         """Notice that this process stood still: what it waits for has had no time to come."""
         at = self._context.clock()
         gap_s, self._stepped_at = at - self._stepped_at, at
-        if gap_s >= _FREEZE_S:
-            stopped_s = gap_s - _SLICE_S
+        stopped_s = gap_s - self._planned_s
+        if stopped_s >= _FREEZE_S:
             self._frozen_s += stopped_s
             self.advance(ds.Thawed(stopped_s))
 

@@ -52,12 +52,12 @@ def test_one_button_downloads_loads_and_unloads_and_keeps_the_focus(
     until(lambda: panel.focused() == f"Load {PHI}", what="the button with the focus offers to load")
 
 
-def test_a_click_shows_in_its_row_within_a_fifth_of_a_second(
+def test_a_click_shows_in_its_row_long_before_the_server_has_done_anything(
     open_notebook: OpenNotebook, start_emulator: StartEmulator
 ) -> None:
-    emulator = start_emulator(rate_bytes_per_s=1e6)
+    emulator = start_emulator(rate_bytes_per_s=1e6, flags=["--start-late-s", "30", "--post-answers-at-start"])
     notebook, panel = open_panel(open_notebook, emulator)
-    # Measured in the page: from the click to the first change of that row. The best of three, for a busy machine.
+    # Measured in the page: from the click to the first change of that row.
     measure = """row => new Promise(resolve => {
         const began = performance.now(), seen = new MutationObserver(() => resolve(performance.now() - began));
         seen.observe(row, {childList: true, subtree: true, characterData: true});
@@ -66,7 +66,7 @@ def test_a_click_shows_in_its_row_within_a_fifth_of_a_second(
     names = ("Gemma", "Granite", "Mistral")
     took_ms = [notebook.page.evaluate(measure, panel.row(name).element_handle()) for name in names]
 
-    assert min(took_ms) < 200
+    assert max(took_ms) < 15_000  # the server neither begins nor answers before the 30 s
 
 
 def focus_after(panel: PanelOnPage, words: str) -> str:

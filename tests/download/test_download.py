@@ -191,6 +191,16 @@ def test_a_freeze_of_this_process_is_none_of_the_waits(begin: Start) -> None:
     assert download.duration_s > 0.9 * jump_s
 
 
+def test_many_at_once_that_let_their_news_lie_do_not_take_it_for_a_freeze(begin: Start) -> None:
+    download = begin()
+    for _ in range(200):
+        download._context.budget.join()
+    assert download._context.budget.rest_s > 1.5
+    at_40(download)
+    until_so(lambda: download.duration_s > 4)
+    assert download.state.frozen_s < 1
+
+
 def test_one_hung_snapshot_holds_up_no_other(server: HostileServer, begin: Start) -> None:
     polite = server.answers["snapshot"]
     download = at_40(begin())
@@ -393,12 +403,14 @@ def interrupted(wait: Callable[[], object], *, when_so: Callable[[], object]) ->
 
     pressing = threading.Thread(target=press)
     pressing.start()
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored where tests run unseen
     try:
         wait()
     except BaseException as exc:  # noqa: BLE001 - that is what is looked at
         return exc
     finally:
         pressing.join()
+        signal.signal(signal.SIGINT, previous)
     raise AssertionError("nothing was raised")
 
 
@@ -443,8 +455,8 @@ class Loop:
 
 def test_an_interrupt_of_an_await_is_a_canceled_error_of_one_line(begin: Start) -> None:
     download = at_40(begin())
-    handler = signal.getsignal(signal.SIGINT)
     loop = Loop(download)
+    handler = signal.getsignal(signal.SIGINT)
     raised = interrupted(lambda: asyncio.run(loop.cell()), when_so=loop.awaits.is_set)
     assert isinstance(raised, StoppedAwaiting)
     assert isinstance(raised, asyncio.CancelledError)

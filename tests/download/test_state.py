@@ -154,7 +154,8 @@ def test_a_flag_has_three_values(value: object, told: bool | None) -> None:
 def test_a_post_in_flight_while_the_socket_repeats_the_old_end_ends_nothing(word: str, until: int) -> None:
     state = play(start(IDLE, now=0), (2, SocketOpened()))
     for at in range(2, until):
-        state = play(state, (at, frame("INITIALIZED", 0)), (at, frame(word, 60)), seen(IDLE, at + 0.5))
+        old = [(at, frame("INITIALIZED", 0)), (at, frame("IN-PROGRESS", 50)), (at, frame(word, 60))]
+        state = play(state, *old, seen(IDLE, at + 0.5))
         assert (state.phase, state.percentage, state.status) == (Phase.STARTING, None, "INITIALIZED")
     state = play(state, (until, StartAnswered()), *every(IDLE, until + 1, until + 9))
     assert not state.done
@@ -186,6 +187,7 @@ def test_the_socket_waits_for_the_answer_and_for_one_snapshot_after_it() -> None
     state = play(state, (0.1, StartAnswered()))
     assert state.connect_at == Timing().start_answer_s
     assert state.ask_at == 0.1
+    assert play(start(IDLE, now=0), seen(RUNNING, 0.05)).connect_at == Timing().start_answer_s
     assert play(state, seen(IDLE, 0.2)).connect_at == 0.2
 
 
@@ -632,8 +634,9 @@ def test_reset_starts_a_new_attempt_at_zero() -> None:
     assert state.percentage == 5
 
 
-def test_initialized_after_progress_starts_a_new_attempt() -> None:
-    state = play(running(percentage=60), (1, frame("INITIALIZED", 0)))
+@pytest.mark.parametrize("percentage", [0, None])
+def test_initialized_after_progress_starts_a_new_attempt(percentage: int | None) -> None:
+    state = play(running(percentage=60), (1, frame("INITIALIZED", percentage)))
     assert (state.attempt, state.percentage, state.alive) == (2, 0, True)
     assert play(state, (2, frame("IN-PROGRESS", 5))).percentage == 5
 
@@ -661,6 +664,12 @@ def test_a_restart_while_the_socket_was_closed_is_noticed() -> None:
     assert (live.attempt, live.percentage) == (2, 6)
     closed = play(state, (6.1, SocketLost("closed")))
     assert (closed.attempt, closed.percentage) == (2, 5)
+
+
+@pytest.mark.parametrize("which", [RUNNING, IDLE])
+def test_a_snapshot_asked_before_a_reset_says_nothing_of_what_comes_after_it(which: Model) -> None:
+    state = play(running(percentage=60), (5, frame("RESET")), (5.1, SnapshotSeen(which, asked_at=4.9)))
+    assert (state.phase, state.current.record.seen) == (Phase.WAITING, None)
 
 
 def test_repeated_resets_do_not_put_off_the_end_of_the_grace() -> None:
@@ -733,6 +742,21 @@ def test_a_cancel_that_is_not_answered_counts_when_idle_goes_on() -> None:
     state = play(running(), (5, CancelAsked()), (5, CancelSent()), seen(IDLE, 5.6))
     assert not state.done
     assert play(state, seen(IDLE, 7.7)).status == "CANCELED"
+
+
+def test_a_cancel_is_not_confirmed_by_a_flag_that_lags_since_the_begin() -> None:
+    frames = [(1, frame("INITIALIZED")), (2, frame("IN-PROGRESS", 5))]
+    state = canceled(play(posted(), (0.1, SocketOpened()), *frames, seen(IDLE, 2.1)), 3)
+    state = play(state, *every(IDLE, 3.1, 4, 6, 12))
+    assert not state.done
+    assert outcome(play(state, seen(IDLE, 13.2))) == "CANCELED"
+
+
+def test_a_download_that_ran_on_after_the_cancel_may_have_ended_otherwise() -> None:
+    state = play(canceled(running(), 5), *every(RUNNING, 6, 8), *every(IDLE, 9, 11))
+    assert not state.done
+    assert outcome(play(state, seen(THERE, 12))) == "COMPLETED"
+    assert outcome(play(state, seen(IDLE, 19.1))) == "CANCELED"
 
 
 def test_a_cancel_that_came_too_late_is_completed() -> None:
@@ -822,6 +846,12 @@ def test_a_cancel_of_what_then_never_begins_is_canceled_after_the_grace() -> Non
     state = play(canceled(posted(), 0.5), *every(IDLE, 1, 9.9))
     assert not state.done
     assert play(state, seen(IDLE, 10.1)).status == "CANCELED"
+
+
+def test_a_cancel_whose_answer_does_not_come_settles_a_begin_that_does_not_come_only_after_both_graces() -> None:
+    state = play(posted(), (0.5, CancelAsked()), (0.5, CancelSent()), *every(IDLE, 1, 10.1, 19))
+    assert not state.done
+    assert outcome(play(state, seen(IDLE, 20.1))) == "CANCELED"
 
 
 def test_a_start_that_is_refused_because_of_our_cancel_is_canceled() -> None:

@@ -42,6 +42,7 @@ PLACEHOLDERS = {
     "URL": "http://127.0.0.1:39300",
     "PORT": "39300",
     " S": " 600",
+    "--at-most N": "--at-most 1",
     "…": "",
 }
 

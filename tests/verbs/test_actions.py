@@ -466,3 +466,28 @@ def test_other_servers_that_were_found_are_told(magic: Magic, capsys: pytest.Cap
         f"Pieces OS 12.0.0 at {url} · 5 models · 1 downloaded · 0 loaded · 0 downloading",
         "Pieces OS answers on other ports too: 39305, 39310; the lowest is taken.",
     ]
+
+
+# Queues
+
+
+def test_download_at_most_one_at_a_time_waits_for_all(magic: Magic) -> None:
+    downloads = magic("download phi-2 mistral phi-2 --at-most 1")
+    assert [(one.model.title, one.status) for one in downloads] == [("Phi-2", "COMPLETED"), ("Mistral 7B", "COMPLETED")]
+    assert downloads[1].started >= downloads[0].started
+
+
+def test_progress_and_cancel_know_what_waits_for_its_turn(server: Emulator, magic: Magic, posts: list[str]) -> None:
+    server.faults = HELD
+    downloads = magic("download phi-2 mistral --at-most 1 --no-wait")
+    until_half(downloads[0])
+    assert list(magic("progress")["status"]) == ["IN-PROGRESS", "waiting for its turn"]
+    assert list(magic("cancel mistral")["state"]) == ["available"]
+    assert [one.lifecycle for one in downloads] == ["running", "ended"]
+    assert len(posts) == 1
+
+
+def test_a_wrong_name_in_a_queue_stops_all_before_anything_is_posted(magic: Magic, posts: list[str]) -> None:
+    with pytest.raises(ModelNotFound):
+        magic("download phi-2 nonsense --at-most 1")
+    assert posts == []

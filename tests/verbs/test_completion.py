@@ -143,7 +143,7 @@ def test_a_name_that_two_models_have_is_told_apart_by_the_unique_name_or_the_id(
 
 
 def test_a_model_that_was_given_is_not_offered_again() -> None:
-    assert texts("download a Phi-2 ") == ["--no-wait", "--timeout", "--help"]
+    assert texts("download a Phi-2 ") == ["--no-wait", "--at-most", "--timeout", "--help"]
     assert texts("download phi:2.7b Ph") == []
 
 
@@ -167,8 +167,8 @@ def test_connect_offers_the_emulator() -> None:
 
 
 def test_flags_of_the_verb_are_offered_unless_given_already() -> None:
-    assert after("download Phi-2 -") == Completions("-", ("--no-wait", "--timeout", "--help"), "flag")
-    assert texts("download --no-wait Phi-2 --") == ["--timeout", "--help"]
+    assert after("download Phi-2 -") == Completions("-", ("--no-wait", "--at-most", "--timeout", "--help"), "flag")
+    assert texts("download --no-wait Phi-2 --") == ["--at-most", "--timeout", "--help"]
     assert texts("download --timeout=5 Phi-2 --t") == []
 
 

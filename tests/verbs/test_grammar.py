@@ -69,6 +69,7 @@ def refused(line: str, **namespace: object) -> str:
         ("snapshot a b", call("snapshot", models=("a", "b"))),
         ("download a", call("download", models=("a",))),
         ("download a b --no-wait --timeout 1.5", call("download", models=("a", "b"), no_wait=True, timeout=1.5)),
+        ("download a b --at-most 1", call("download", models=("a", "b"), at_most=1)),
         ("progress", call("progress")),
         ("progress a --watch", call("progress", models=("a",), watch=True)),
         ("cancel a b", call("cancel", models=("a", "b"))),
@@ -253,6 +254,13 @@ def test_a_timeout_from_the_notebook_is_a_positive_finite_number_too(seconds: ob
 def test_a_timeout_may_come_from_the_notebook(seconds: object) -> None:
     for line in ("download a --timeout {s}", "download a --timeout={s}"):
         assert given_of(say(line, s=seconds)) == call("download", models=("a",), timeout=5)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "1.5", "two", "''", "nan"])
+def test_at_most_is_a_whole_number_from_1_up(given: str) -> None:
+    assert f"download needs a whole number from 1 up for --at-most, not '{given.strip(chr(39))}'" in refused(
+        f"download a b --at-most={given}"
+    )
 
 
 @pytest.mark.parametrize("line", ["download a --timeout", "download --timeout --no-wait a", "download --timeout -- a"])

@@ -19,12 +19,14 @@ class Puppet(Download):
 
     made: ClassVar[list[Puppet]] = []
 
-    def __init__(self, name: str = "Phi-2", *, there: bool = False, size: int | None = SIZE) -> None:
+    def __init__(
+        self, name: str = "Phi-2", *, there: bool = False, size: int | None = SIZE, queued: bool = False
+    ) -> None:
         self.now = 1000.0
         self.raw: dict[str, Any] = {"id": "m-1", "name": name, "downloading": True, "downloaded": there}
         self.raw |= {} if size is None else {"bytes": {"value": size}}
         around = Context(Transport("http://127.0.0.1:9"), clock=lambda: self.now, wall_clock=lambda: self.now)
-        super().__init__(Model(self.raw), around)
+        super().__init__(Model(self.raw), around, queued=queued)
         self.made.append(self)
         self._follower.advance(ds.StartAnswered())
 

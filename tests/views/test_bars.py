@@ -59,6 +59,14 @@ def test_several_bars_have_a_total_below() -> None:
 
 
 @pytest.mark.usefixtures("_eighty_columns")
+def test_a_bar_of_one_that_waits_for_its_turn_says_so_before_any_news() -> None:
+    out = Terminal()
+    bars = TerminalBars([Puppet("A").at(10), Puppet("B", queued=True)], file=out)
+    assert any(line.startswith("B") and "waiting for its turn" in line for line in lines_of(out))
+    bars.close()
+
+
+@pytest.mark.usefixtures("_eighty_columns")
 def test_a_hostile_name_moves_no_cursor() -> None:
     out = Terminal()
     download = Puppet("evil\x1b[2J{bar}\n%s").at(10)

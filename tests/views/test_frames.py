@@ -176,7 +176,7 @@ def test_a_field_cleared_that_was_not_there_has_its_row() -> None:
 def download(**state: Any) -> Any:
     return SimpleNamespace(
         model=Model(PHI),
-        status=DownloadStatus.IN_PROGRESS,
+        status_words=str(DownloadStatus.IN_PROGRESS),
         percentage=37.5,
         state=SimpleNamespace(done_bytes=1e9, size_bytes=2_000_000_000),
         speed_bytes_per_s=8e6,

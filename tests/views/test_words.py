@@ -55,6 +55,31 @@ def test_a_download_that_nobody_follows_says_so() -> None:
     assert progress_words(download).endswith("no longer followed")
 
 
+def test_one_that_waits_for_its_turn_says_so() -> None:
+    download = Puppet(queued=True)
+    assert (progress_words(download), fitting_words(download, 40)) == ("waiting for its turn",) * 2
+    assert record(download) == "Phi-2: waiting for its turn"
+    assert condition(download) is Condition.WAITING
+    assert total_words([figures_of(download)]) == "0 of 1 ended · 0 B of 200 MB"
+    download.tell(ds.TurnCame(), ds.StartAnswered(), ds.SocketOpened()).at(10)
+    assert condition(download) is Condition.RUNNING
+    assert "downloading" in progress_words(download)
+
+
+def test_one_that_was_canceled_in_its_queue_says_that_it_never_began() -> None:
+    download = Puppet(queued=True)
+    download.cancel()
+    assert record(download) == "Phi-2: canceled before it began"
+    assert condition(download) is Condition.CANCELED
+
+
+def test_one_that_was_closed_in_its_queue_is_no_longer_followed() -> None:
+    download = Puppet(queued=True)
+    download.close()
+    assert record(download).endswith("no longer followed")
+    assert condition(download) is Condition.LEFT
+
+
 def test_words_fit_their_place_and_lose_first_what_matters_least() -> None:
     download = Puppet().tell(ds.SocketOpened()).at(10, 20, 30)
     stalled = Puppet().at(10).tell(ds.TimePassed(), after_s=60)

@@ -59,8 +59,9 @@ class Following:
         return Progress(
             download.percentage,
             fitting_words(download, _WORDS_LIMIT),
-            trouble="" if how is Condition.RUNNING else str(how),
+            trouble="" if how in {Condition.RUNNING, Condition.WAITING} else str(how),
             trail=trail.svg,
+            waits=how is Condition.WAITING,
         )
 
     def close(self) -> None:

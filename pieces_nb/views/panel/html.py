@@ -169,7 +169,8 @@ def _memory(state: PanelState, model: Model) -> str:
 
 def _way(model: Model, progress: Progress) -> str:
     """Return how far a download is: the bar, the speed of the last minute as a line, the figures."""
-    value = f' value="{progress.percentage:.1f}"' if progress.percentage is not None else ""
+    percentage = 0.0 if progress.waits else progress.percentage  # without a value the bar would seem to be busy
+    value = f' value="{percentage:.1f}"' if percentage is not None else ""
     trouble = " pnb-s-trouble" if progress.trouble else ""
     return (
         f'<div class="pnb-way{trouble}">'

@@ -82,6 +82,7 @@ class Progress(NamedTuple):
     words: str
     trouble: str = ""  # `stalled`, `no answer` or '': what the row is called instead of downloading
     trail: str = ""  # the speed of the last minute, as SVG
+    waits: bool = False  # for its turn
 
 
 class Question(NamedTuple):
@@ -452,6 +453,8 @@ def standing(state: PanelState, model: Model, *, clock: str = "") -> Standing:
     if operation is not None and operation.verb in set(Action) - {Action.DOWNLOAD}:
         return Standing(f"{_UNDER_WAY[Action(operation.verb)]} …", "moving", clock)
     progress = state.progress.get(model.id)
+    if progress is not None and progress.waits:
+        return Standing("waiting", "available")
     if progress is not None and not model.downloaded:
         return Standing(progress.trouble or "downloading", "trouble" if progress.trouble else "moving")
     return Standing(str(model.state), _COLOURS[model.state])

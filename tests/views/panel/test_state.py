@@ -230,6 +230,12 @@ def test_a_running_load_says_since_when_whoever_began_it() -> None:
     assert ps.standing(ps.operating(known(phi), [operation]), phi, clock="14:04") == ("loading …", "moving", "14:04")
 
 
+def test_one_that_waits_for_its_turn_says_so_and_is_not_in_trouble() -> None:
+    phi = model()
+    state = ps.progressing(known(phi), {phi.id: Progress(None, "waiting for its turn", waits=True)})
+    assert ps.standing(state, phi) == ("waiting", "available", "")
+
+
 def test_a_stalled_download_says_so_and_is_coloured() -> None:
     phi = model(downloading=True)
     state = ps.progressing(known(phi), {phi.id: Progress(12.0, "12 % · stalled since 14:02", "stalled")})

@@ -214,6 +214,14 @@ def test_no_wait_on_an_emulator_of_the_command_is_refused(call: Call) -> None:
 
 
 @pytest.mark.usefixtures("emulator")
+def test_no_wait_with_a_queue_that_ends_with_the_command_is_refused(call: Call) -> None:
+    seen = call("download", "phi-2", "llama 3 8b", "--at-most", "1", "--no-wait")
+
+    assert seen.code == 2
+    assert "--no-wait is no use with --at-most here" in seen.err
+
+
+@pytest.mark.usefixtures("emulator")
 def test_load_unload_and_what_cannot_be_loaded(call: Call) -> None:
     assert "loaded" in call("load", "llama 3 8b").out
     assert call("unload", "llama 3 8b").code == 0
