@@ -61,7 +61,10 @@ class Opened:
         return " ".join(as_text(widget.value) for widget in self.all() if type(widget).__name__ == "HTML")
 
     def says(self, words: str) -> None:
-        until(lambda: words in self.words(), lambda: f"it never says {words!r}, but: {self.words()}, after {self.panel.state.messages}")
+        until(
+            lambda: words in self.words(),
+            lambda: f"it never says {words!r}, but: {self.words()}, after {self.panel.state.messages}",
+        )
 
     def buttons(self, words: str) -> list[Any]:
         """Return the buttons that begin so; a row's own ones begin with a new line: their verb is drawn."""
@@ -216,8 +219,14 @@ def test_a_cancel_that_fails_says_why_and_can_be_clicked_again(emulator: Emulato
         opened.main("Phi-2", "cancel")
         opened.says("Phi-2 (emulated): cancel failed.")
         emulator.faults = Faults()
-        opened.main("Phi-2", "cancel")
-        opened.says("Phi-2 (emulated): canceled")
+
+        def canceled() -> bool:
+            # The download sends another cancel once the first one's time is over, a moment after that has failed here.
+            if opened.verb("Phi-2") == "cancel":
+                opened.row("Phi-2").children[1].click()
+            return "Phi-2 (emulated): canceled" in opened.words()
+
+        until(canceled, "no further click cancels it")
 
 
 def test_a_double_click_does_a_thing_once(opened: Opened, client: ModelClient) -> None:
