@@ -123,9 +123,12 @@ class Filter(NamedTuple):
 
     def matches(self, model: Model) -> bool:
         """Whether a model passes. A loaded one is downloaded too; one whose need of memory is unknown does not fit."""
-        text = f"{model.name}\n{model.unique}\n{model.provider}".casefold()
+        return all(self._holds(flag, model) for flag in self.flags) and self._says(model)
+
+    def _says(self, model: Model) -> bool:
         words = self.pattern.casefold().split()
-        return all(word in text for word in words) and all(self._holds(flag, model) for flag in self.flags)
+        text = f"{model.name}\n{model.unique}\n{model.provider}".casefold() if words else ""
+        return all(word in text for word in words)
 
     def of(self, models: Iterable[Model]) -> list[Model]:
         """Return those that pass, in their order."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pieces_nb.download.download import Download
 from pieces_nb.history import Entry, Operation
 from pieces_nb.machine import Machine
 from pieces_nb.model.models import Model
 from pieces_nb.views.panel.state import Action, Call, Server
+
+if TYPE_CHECKING:
+    from pieces_nb.download.download import Download
 
 # What a person does ---------------------------------------------------------------------------------------------------
 

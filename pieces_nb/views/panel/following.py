@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pieces_nb.download.download import Download
 from pieces_nb.views.bars_html import Trail
 from pieces_nb.views.panel.state import Progress
 from pieces_nb.views.words import Condition, condition, fitting_words
+
+if TYPE_CHECKING:
+    from pieces_nb.download.download import Download
 
 _WORDS_LIMIT = 200
 

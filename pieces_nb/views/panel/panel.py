@@ -19,7 +19,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
-from pieces_nb.download.download import Download
 from pieces_nb.errors import ModelNotFound, PiecesError
 from pieces_nb.history import Entry, Operation
 from pieces_nb.model import resolve
@@ -37,6 +36,7 @@ from pieces_nb.views.words import record
 
 if TYPE_CHECKING:
     from pieces_nb.client import ModelClient
+    from pieces_nb.download.download import Download
     from pieces_nb.views.panel.view import View
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,7 @@ POLL_HIDDEN_S = 30.0
 IN_USE_S = 60.0  # so long after the last click, or change, it counts as in use
 MOVES_S = 0.2  # between two pictures of what only moves
 _LOOK_S = 0.5  # how often it looks for downloads that cells of this kernel began
+_LOOK_IDLE_S = 2.0
 _SOON_S = 0.05  # until a list is asked for again that could not be while one was under way
 _KEEP_S = 60.0  # how old the words may be that a saved page has in place of the panel
 _LIVE_AGAIN = (Step("panel", "client.panel()"), " shows it live.")
@@ -91,7 +92,8 @@ class Panel:
         self._thread: threading.Thread | None = None
         self._stop_watching: Callable[[], None] = lambda: None
         now = clock_s()
-        self._polled_at = self._changed_at = self._active_at = self._looked_at = self._moved_at = now
+        self._polled_at = self._changed_at = self._active_at = self._moved_at = now
+        self._looked_at = float("-inf")  # the thread looks for downloads first of all: what that imports takes a while
         # `_changed_at`: when a call last changed something; older answers are out of date.
         self._wants_list = False  # a list is wanted as soon as the question under way has come back
         self._shown: PanelState | None = None
@@ -176,7 +178,6 @@ class Panel:
             self._view = View(self._inbox.put)
             self._stop_watching = self._client.history.watch(self._on_operation)
             self._state = ps.operating(self._state, self._client.history.running())
-            self._look_for_downloads()
             self._join_running()
             self._show()
             self._thread = threading.Thread(target=self._run, name="pieces-nb-panel", daemon=True)
@@ -245,7 +246,8 @@ class Panel:
 
     def _pause_s(self) -> float:
         now = self._clock_s()
-        until = [self._next_poll_at() - now, _LOOK_S if self._is_in_use(now) else 2.0]
+        look_s = _LOOK_S if self._is_in_use(now) else _LOOK_IDLE_S
+        until = [self._next_poll_at() - now, self._looked_at + look_s - now]
         if self._wants_list:
             until.append(_SOON_S)
         if self._has_moved:
