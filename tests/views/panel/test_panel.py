@@ -61,7 +61,10 @@ class Opened:
         return " ".join(as_text(widget.value) for widget in self.all() if type(widget).__name__ == "HTML")
 
     def says(self, words: str) -> None:
-        until(lambda: words in self.words(), lambda: f"it never says {words!r}, but: {self.words()}, after {self.panel.state.messages}")
+        until(
+            lambda: words in self.words(),
+            lambda: f"it never says {words!r}, but: {self.words()}, after {self.panel.state.messages}",
+        )
 
     def buttons(self, words: str) -> list[Any]:
         """Return the buttons that begin so; a row's own ones begin with a new line: their verb is drawn."""
