@@ -39,3 +39,17 @@ need_venv() {
   fi
   touch ".venv/has-$extras"
 }
+
+# Tests run side by side and beside browsers: one that failed so is run once more, alone, and named. Twice is a failure.
+once_more() {
+  local python=$1
+  shift
+  section "What failed among others, once more and alone"
+  "$python" -m pytest "$@" --last-failed --last-failed-no-failures none -n 0
+}
+
+run_tests() {
+  local python=$1
+  shift
+  "$python" -m pytest "$@" || once_more "$python" "$@"
+}

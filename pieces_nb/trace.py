@@ -24,6 +24,7 @@ import math
 import os
 import platform
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -107,11 +108,13 @@ def _user_names(home: Path) -> set[str]:
 
 def _full_name() -> str:
     """Return the person's name as the account has it, '' if it has none."""
-    try:
-        import pwd  # Windows has none
+    if sys.platform == "win32":  # which has no such accounts
+        return ""
+    import pwd
 
+    try:
         return pwd.getpwuid(os.getuid()).pw_gecos.partition(",")[0].strip()
-    except (ImportError, KeyError, OSError):
+    except (KeyError, OSError):
         return ""
 
 

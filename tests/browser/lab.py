@@ -15,13 +15,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 import requests
+
+from tests import waiting
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page, Playwright
@@ -49,15 +49,8 @@ _KERNEL_STATE = """() => {
 
 
 def until(condition: Callable[[], Any], *, what: str, within_s: float = DEADLINE_S) -> Any:
-    """Return the first true value of `condition`, asked again and again; AssertionError after the deadline."""
-    deadline = time.monotonic() + within_s
-    pause = threading.Event()
-    while True:
-        value = condition()
-        if value:
-            return value
-        assert time.monotonic() < deadline, f"not within {within_s:g} s: {what}"
-        pause.wait(_LOOK_S)
+    """Wait as `tests.waiting` does, no more often than a page can be looked at."""
+    return waiting.until(condition, f"not within {within_s:g} s: {what}", within_s=within_s, every_s=_LOOK_S)
 
 
 def why_no_browser() -> str:

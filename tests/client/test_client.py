@@ -30,17 +30,10 @@ from pieces_nb.wire import endpoints
 from pieces_nb.wire.connection import Connection
 from pieces_nb.wire.http import Transport
 from tests.conftest import GPT, MINE, MISTRAL, MODELS, PHI, PHI_3, QUICK
+from tests.waiting import until_download
 
 DEADLINE_S = 30.0
 HELD = Faults(stall_at=50.0)  # a download that stays half-way until the fault is taken away
-
-
-def until(download: Download, holds: Callable[[Download], bool]) -> None:
-    """Wait for a state of a download."""
-    seen = threading.Event()
-    stop = download.subscribe(lambda one: seen.set() if holds(one) else None)
-    assert holds(download) or seen.wait(DEADLINE_S), download
-    stop()
 
 
 def threads_of_ours() -> list[str]:
@@ -141,7 +134,7 @@ def test_a_download_returns_at_once_and_tells_how_far_it_is(client: ModelClient,
     server.faults = HELD
     download = client.download("phi-2")
     assert not download.done
-    until(download, lambda one: (one.percentage or 0) >= 50)
+    until_download(download, lambda one: (one.percentage or 0) >= 50)
     assert (download.status, download.percentage, download.error) == ("IN-PROGRESS", 50.0, None)
     assert [one.model.id for one in client.downloads] == [PHI]
     server.faults = Faults()
@@ -155,7 +148,7 @@ def test_a_second_download_of_the_same_model_is_the_same(
     server.faults = HELD
     first = client.download("phi-2")
     assert client.download(PHI) is first
-    until(first, lambda one: (one.percentage or 0) >= 50)
+    until_download(first, lambda one: (one.percentage or 0) >= 50)
     assert posts == [f"/model/{PHI}/download"]
 
 
@@ -183,7 +176,7 @@ def test_a_full_disk_is_told_in_the_servers_words(client: ModelClient, server: E
 def test_a_download_that_fails_half_way_is_a_failure(client: ModelClient, server: Emulator) -> None:
     server.faults = HELD
     download = client.download("phi-2")
-    until(download, lambda one: (one.percentage or 0) >= 50)
+    until_download(download, lambda one: (one.percentage or 0) >= 50)
     server.faults = Faults(fail_at=50)
     with pytest.raises(DownloadFailed, match="Phi-2: the download FAILED: the server said FAILED"):
         download.wait(DEADLINE_S)
@@ -216,12 +209,12 @@ def test_progress_finds_what_another_program_began(client: ModelClient, server: 
     server.faults = HELD
     with ModelClient(server.url, timing=QUICK) as other:
         theirs = other.download("phi-2")
-        until(theirs, lambda one: (one.percentage or 0) >= 50)
+        until_download(theirs, lambda one: (one.percentage or 0) >= 50)
         (found,) = client.progress()
         assert found.joined
         assert found.model.id == PHI
         assert client.progress("phi-2")[0] is found
-        until(found, lambda one: one.percentage == 50)
+        until_download(found, lambda one: one.percentage == 50)
         table = client.progress_table([found])
         assert table[["name", "status", "percentage"]].values.tolist() == [["Phi-2", "IN-PROGRESS", 50.0]]
         server.faults = Faults()
@@ -238,7 +231,7 @@ def test_progress_of_nothing_is_empty_and_of_an_idle_model_an_error(client: Mode
 def test_a_cancel_returns_when_it_is_confirmed(client: ModelClient, server: Emulator) -> None:
     server.faults = HELD
     download = client.download("phi-2")
-    until(download, lambda one: (one.percentage or 0) >= 50)
+    until_download(download, lambda one: (one.percentage or 0) >= 50)
     assert client.cancel("phi-2").state == "available"
     assert (download.status, download.done) == ("CANCELED", True)
     with pytest.raises(DownloadCanceled, match="Phi-2: the download was canceled"):
@@ -249,7 +242,7 @@ def test_a_cancel_returns_when_it_is_confirmed(client: ModelClient, server: Emul
 def test_a_download_begun_elsewhere_can_be_canceled(client: ModelClient, server: Emulator) -> None:
     server.faults = HELD
     with ModelClient(server.url, timing=QUICK) as other:
-        until(other.download("phi-2"), lambda one: (one.percentage or 0) >= 50)
+        until_download(other.download("phi-2"), lambda one: (one.percentage or 0) >= 50)
         assert not client.cancel("phi-2").downloading
 
 
@@ -264,7 +257,7 @@ def test_a_cancel_that_the_server_ignores_is_not_confirmed(server: Emulator) -> 
     server.faults = replace(HELD, cancel_ignored=True)
     with ModelClient(server.url, timing=replace(QUICK, cancel_within_s=0.5)) as client:
         download = client.download("phi-2")
-        until(download, lambda one: (one.percentage or 0) >= 50)
+        until_download(download, lambda one: (one.percentage or 0) >= 50)
         with pytest.raises(CancelNotConfirmed, match=r"still says IN-PROGRESS.*may go on"):
             client.cancel("phi-2")
         assert not download.done
@@ -275,7 +268,7 @@ def test_a_cancel_that_the_server_ignores_is_not_confirmed(server: Emulator) -> 
 def test_a_cancel_does_not_wait_for_a_start_that_is_answered_only_at_the_end(server: Emulator) -> None:
     server.faults, server.switches = HELD, Switches(post_answers_after_end=True)
     with ModelClient(server.url, timing=replace(QUICK, cancel_within_s=5.0)) as client:
-        until(client.download("phi-2"), lambda one: one.state.seen_downloading)
+        until_download(client.download("phi-2"), lambda one: one.state.seen_downloading)
         assert client.cancel("phi-2").state == "available"
 
 
@@ -283,7 +276,7 @@ def test_cancel_all_names_each_that_it_canceled(client: ModelClient, server: Emu
     server.faults = HELD
     downloads = [client.download("phi-2"), client.download("mistral")]
     for download in downloads:
-        until(download, lambda one: (one.percentage or 0) >= 50)
+        until_download(download, lambda one: (one.percentage or 0) >= 50)
     assert {model.name for model in client.cancel_all()} == {"Phi-2", "Mistral 7B"}
     assert [download.status for download in downloads] == ["CANCELED"] * 2
 
@@ -591,7 +584,7 @@ def test_after_close_no_thread_of_ours_is_left_and_the_download_goes_on(server: 
     server.faults = HELD
     with ModelClient(server.url, timing=QUICK) as client:
         download = client.download("phi-2")
-        until(download, lambda one: (one.percentage or 0) >= 50)
+        until_download(download, lambda one: (one.percentage or 0) >= 50)
     assert download.closed
     assert [name for name in threads_of_ours() if "download" in name] == []
     with ModelClient(server.url) as other:
@@ -690,7 +683,7 @@ def test_whatever_kind_of_server_it_is_a_download_a_cancel_and_another_download_
     server.switches = switches
     server.faults = HELD
     download = client.download("phi-2")
-    until(download, lambda one: one.state.seen_downloading)
+    until_download(download, lambda one: one.state.seen_downloading)
     assert client.cancel("phi-2").state == "available"
     server.faults = Faults()
     assert client.download("phi-2").wait(DEADLINE_S).downloaded

@@ -28,6 +28,7 @@ from pieces_nb.text import Front, worded
 from pieces_nb.wire import endpoints
 from pieces_nb.wire.http import Transport
 from tests.conftest import MODELS, PHI, QUICK
+from tests.waiting import until_download
 
 DEADLINE_S = 60.0
 HELD = {ENGINE: Faults(stall_at=50.0)}  # work on the engine stays half-way until the fault is taken away
@@ -59,16 +60,8 @@ def start() -> Iterator[Start]:
         one.close()
 
 
-def until(download: Download, holds: Callable[[Download], bool]) -> None:
-    """Wait for a state of a download."""
-    seen = threading.Event()
-    stop = download.subscribe(lambda one: seen.set() if holds(one) else None)
-    assert holds(download) or seen.wait(DEADLINE_S), download
-    stop()
-
-
 def until_half(download: Download) -> None:
-    until(download, lambda one: one.state.alive and (one.percentage or 0) >= 49)
+    until_download(download, lambda one: one.state.alive and (one.percentage or 0) >= 49)
 
 
 # Installing
@@ -120,7 +113,7 @@ def test_an_install_that_fails_half_way_is_told_as_failed(start: Start) -> None:
 def test_without_a_stream_the_call_for_one_install_tells_how_it_ended(start: Start) -> None:
     server, client = start("missing", {ENGINE: Faults(stall_at=50.0, socket_refused="404")})
     download = client.install_engine()
-    until(download, lambda one: one.state.seen_downloading)
+    until_download(download, lambda one: one.state.seen_downloading)
     server.faults = {ENGINE: Faults(fail_at=60.0, socket_refused="404")}
     with pytest.raises(DownloadFailed, match="the server said FAILED"):
         download.wait(DEADLINE_S)
@@ -130,7 +123,7 @@ def test_a_stalled_install_goes_on_when_bytes_flow_again(start: Start) -> None:
     server, _ = start("missing", HELD)
     with ModelClient(server.url, timing=replace(QUICK, stall_after_s=0.3)) as client:
         download = client.install_engine()
-        until(download, lambda one: one.stalled_since is not None)
+        until_download(download, lambda one: one.stalled_since is not None)
         assert not download.done
         server.faults = Faults()
         assert download.wait(DEADLINE_S).downloaded

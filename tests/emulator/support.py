@@ -7,9 +7,7 @@ import json
 import os
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ import requests
 import websocket
 
 from pieces_nb.emulator import Emulator
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 DEADLINE_S = 20.0
@@ -38,15 +37,6 @@ SEEDED: dict[str, Any] = {
     "type": "BALANCED",
     "usage": "CODE_CONVERSATION",
 }
-
-
-def until(condition: Callable[[], object], *, timeout_s: float = DEADLINE_S) -> None:
-    """Wait until the condition holds, or fail."""
-    pause = threading.Event()
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "what the test waits for did not happen"
-        pause.wait(0.01)
 
 
 class Api:

@@ -9,7 +9,8 @@ import pytest
 from pieces_nb.emulator.catalogue import built_in, readable
 from pieces_nb.emulator.content import Content
 from tests.emulator.conftest import Started
-from tests.emulator.support import ONE, SEEDED, SLOW, THERE, Listener, until
+from tests.emulator.support import ONE, SEEDED, SLOW, THERE, Listener
+from tests.waiting import until
 
 UUID = r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 

@@ -18,7 +18,8 @@ from pieces_os_client.models.ollama_status import OllamaStatus
 from pieces_nb.emulator import ENGINE, Emulator, Faults, Switches
 from pieces_nb.emulator.engine import ENGINE_BYTES, LATEST, OUTDATED
 from tests.emulator.conftest import Started
-from tests.emulator.support import Api, Listener, process, until
+from tests.emulator.support import Api, Listener, process
+from tests.waiting import until
 
 MISSING = Switches(engine="missing")
 STATUS = "/ollama/status"

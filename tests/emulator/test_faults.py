@@ -7,8 +7,9 @@ import websocket
 
 from pieces_nb.emulator import Faults, Switches
 from tests.emulator.conftest import Started
-from tests.emulator.support import ONE, SLOW, part_of, until
+from tests.emulator.support import ONE, SLOW, part_of
 from tests.emulator.test_switches import Call
+from tests.waiting import until
 
 
 def test_stall_stops_the_bytes_and_clearing_it_lets_them_flow(started: Started) -> None:

@@ -14,7 +14,8 @@ from pieces_nb.emulator.content import Content
 from pieces_nb.emulator.engine import LATEST
 from pieces_nb.emulator.home import Files, Home
 from tests.emulator.conftest import Started
-from tests.emulator.support import ONE, SEEDED, SLOW, THERE, Api, part_of, process, until
+from tests.emulator.support import ONE, SEEDED, SLOW, THERE, Api, part_of, process
+from tests.waiting import until
 
 LLAMA = "e3010a70-0000-4000-8000-000000000001"
 PHI = "e3010a70-0000-4000-8000-000000000002"

@@ -18,8 +18,9 @@ import requests
 
 from pieces_nb.emulator import Emulator, EmulatorError, Faults, Switches, server, shared
 from tests.emulator.conftest import Started
-from tests.emulator.support import ROOT, Api, until
+from tests.emulator.support import ROOT, Api
 from tests.emulator.test_switches import Call
+from tests.waiting import until
 
 
 def own_threads() -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import psutil
 
 from pieces_nb.emulator import Emulator
-from tests.emulator.support import Api, process, until
+from tests.emulator.support import Api, process
+from tests.waiting import until
 
 MB = 1_000_000
 MISTRAL = "e3010a70-0000-4000-8000-000000000004"

@@ -28,7 +28,8 @@ from pieces_os_client.wrapper.version_compatibility import VersionChecker
 
 from pieces_nb.emulator import Faults
 from tests.emulator.conftest import Started
-from tests.emulator.support import SEEDED, Listener, until
+from tests.emulator.support import SEEDED, Listener
+from tests.waiting import until
 
 Clients = tuple[Any, Any, ApiClient]
 

@@ -11,7 +11,8 @@ import requests
 
 from pieces_nb.emulator import Faults, Switches
 from tests.emulator.conftest import Started
-from tests.emulator.support import SLOW, THERE, Api, until
+from tests.emulator.support import SLOW, THERE, Api
+from tests.waiting import until
 
 NO_OLD = Switches(repeat_old_status=False)
 

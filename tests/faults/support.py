@@ -8,8 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -83,15 +81,6 @@ class EmulatorProcess:
         if self._process is not None:
             self.signal(signal.SIGCONT)
         self.kill()
-
-
-def eventually(holds: Callable[[], bool], *, within_s: float = DEADLINE_S) -> None:
-    """Return when `holds()` does; fail if it does not in time."""
-    pause = threading.Event()
-    deadline = time.monotonic() + within_s
-    while not holds():
-        assert time.monotonic() < deadline, "it did not come to pass in time"
-        pause.wait(0.02)
 
 
 def our_threads() -> list[str]:

@@ -12,8 +12,9 @@ import pytest
 
 from pieces_nb import ModelClient
 from pieces_nb.emulator import Emulator
+from tests.waiting import until
 
-from .support import HASTY, eventually, open_files, our_threads
+from .support import HASTY, open_files, our_threads
 
 pytestmark = pytest.mark.soak
 
@@ -40,7 +41,7 @@ def repeated(what: str, times: int, once: Callable[[int], None]) -> None:
     before = Figures()
     for number in range(times):
         once(number)
-    eventually(lambda: Figures().threads <= before.threads and Figures().files <= before.files)
+    until(lambda: Figures().threads <= before.threads and Figures().files <= before.files)
     after = Figures()
     print(f"\n{what}, {times} times:\n  before {before}\n  after  {after}")
     assert after.widgets <= before.widgets

@@ -12,8 +12,8 @@ import psutil
 import pytest
 
 from pieces_nb import ModelClient
-from tests.hostile.following import settled
 from tests.hostile.server import HostileServer
+from tests.waiting import until
 
 MakeServer = Callable[..., HostileServer]
 _HERE = Path(__file__).parent
@@ -65,8 +65,8 @@ def clients(make_server: MakeServer) -> Iterator[list[ModelClient]]:
     yield made
     for client in made:
         client.close()
-    settled(lambda: not _our_threads(), lambda: f"threads that are left: {_our_threads()}")
-    settled(lambda: _our_sockets() <= ours_before, lambda: f"sockets that are left: {_our_sockets() - ours_before}")
+    until(lambda: not _our_threads(), lambda: f"threads that are left: {_our_threads()}")
+    until(lambda: _our_sockets() <= ours_before, lambda: f"sockets that are left: {_our_sockets() - ours_before}")
     gc.collect()  # so that a ResourceWarning, if there is one, falls on this test
 
 

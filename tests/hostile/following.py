@@ -13,6 +13,7 @@ from pieces_nb.download.state import Timing
 from pieces_nb.errors import DownloadCanceled, DownloadFailed
 from pieces_nb.wire.connection import Connection
 from tests.hostile.server import DEADLINE_S, ID, HostileServer
+from tests.waiting import until
 
 # Quick to ask, slow to give up: for the cases in which nothing should be given up.
 PATIENT = Timing(
@@ -86,7 +87,7 @@ class Watched:
             error = str(exc)
         self.check_what_was_shown()
         assert not error or "Phi-2" in error
-        settled(lambda: not self._threads(), lambda: f"threads left after the end: {self._threads()}")
+        until(lambda: not self._threads(), lambda: f"threads left after the end: {self._threads()}")
         return str(self.download.status), error
 
     def check_what_was_shown(self) -> None:
@@ -112,13 +113,3 @@ class Watched:
 
 def follow(client: ModelClient, model: str = ID) -> Watched:
     return Watched(client.download(model))
-
-
-def settled(condition: Callable[[], bool], otherwise: Callable[[], str]) -> None:
-    """Return when the condition holds; fail with those words when it never does."""
-    tick = threading.Event()
-    for _ in range(int(DEADLINE_S / 0.01)):
-        if condition():
-            return
-        tick.wait(0.01)
-    raise AssertionError(otherwise())

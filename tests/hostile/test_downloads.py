@@ -22,8 +22,9 @@ from pieces_nb.errors import (
     PiecesServerError,
     WaitTimeout,
 )
+from tests import waiting
 from tests.hostile.conftest import MakeServer
-from tests.hostile.following import PATIENT, Watched, client_of, follow, settled
+from tests.hostile.following import PATIENT, Watched, client_of, follow
 from tests.hostile.server import (
     BINARY,
     COMPLETES,
@@ -1197,7 +1198,7 @@ def test_many_at_once_end_each_in_its_own_way(make_server: MakeServer, clients: 
     assert [one.end()[0] for one in watched] == expected
     assert len(client.downloads) == 0
     assert [entry.outcome for entry in client.history.entries() if entry.verb == "download"].count("FAILED") == 4
-    settled(lambda: not clients[0].downloads, lambda: "downloads that are still followed")
+    waiting.until(lambda: not clients[0].downloads, lambda: "downloads that are still followed")
 
 
 def test_the_updates_of_many_at_once_keep_within_one_budget_and_every_end_is_shown(

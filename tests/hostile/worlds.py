@@ -1,6 +1,6 @@
 """The worlds of `tests.download.worlds` over a real wire, many at once: one server, a model for each world.
 
-Time is scaled down: what takes ten seconds there takes one here, for the server and for the client alike.
+Time is scaled down: what takes four seconds there takes one here, for the server and for the client alike.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pieces_nb.errors import PiecesError, WaitTimeout
 from tests.download.worlds import NEVER, Server, World
 from tests.hostile.server import CALLS, HostileServer, HungUp, Line, Request, frame, handshake, http, text
 
-SCALE = 0.1
+SCALE = 0.25
 TIMEOUT_S = 10.0 * SCALE  # of every call of the client
 
 

@@ -14,15 +14,16 @@ import pytest
 
 from pieces_nb import DownloadFailed, ModelClient, StoppedWaiting
 from pieces_nb.download.download import Download
+from tests.waiting import until
 
-from .support import DEADLINE_S, HASTY, EmulatorProcess, eventually, our_threads
+from .support import DEADLINE_S, HASTY, EmulatorProcess, our_threads
 
 if sys.platform == "win32":
     pytest.skip("signals of POSIX", allow_module_level=True)
 
 
 def beyond(download: Download, percentage: float) -> None:
-    eventually(lambda: download.done or (download.percentage or 0) >= percentage)
+    until(lambda: download.done or (download.percentage or 0) >= percentage)
 
 
 def killed_and_restarted(home: Path, *, at: float) -> Download:
@@ -61,7 +62,7 @@ def test_a_dead_server_is_said_and_given_up_after_the_patience(tmp_path: Path) -
         download = client.download("phi-2")
         beyond(download, 20)
         emulator.kill()
-        eventually(lambda: "no answer" in repr(download))
+        until(lambda: "no answer" in repr(download))
         with pytest.raises(DownloadFailed, match=r"no answer since \d\d:\d\d, last seen \d"):
             download.wait(DEADLINE_S)
 
@@ -72,7 +73,7 @@ def test_a_frozen_server_is_waited_for_and_the_download_completes(tmp_path: Path
         download = client.download("phi-2")
         beyond(download, 20)
         emulator.signal(signal.SIGSTOP)
-        eventually(lambda: download.stalled_since is not None)
+        until(lambda: download.stalled_since is not None)
         assert not download.done
         assert download.speed_bytes_per_s is None
         emulator.signal(signal.SIGCONT)
@@ -99,7 +100,7 @@ def test_a_frozen_client_does_not_take_its_own_sleep_for_a_lost_server(tmp_path:
                 assert line
             client.send_signal(signal.SIGSTOP)
             with ModelClient(emulator.url) as witness:
-                eventually(lambda: witness.get("mistral").downloaded)
+                until(lambda: witness.get("mistral").downloaded)
             client.send_signal(signal.SIGCONT)
             assert client.stdout.read().splitlines()[-1] == "ended COMPLETED"
 

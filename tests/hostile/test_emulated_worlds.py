@@ -12,8 +12,9 @@ import pytest
 from pieces_nb import ModelClient
 from pieces_nb.download.download import Download
 from pieces_nb.emulator import Emulator, Faults, Switches
-from tests.hostile.following import PATIENT, Watched, follow, settled
+from tests.hostile.following import PATIENT, Watched, follow
 from tests.hostile.server import DEADLINE_S, ID
+from tests.waiting import until
 
 NAME = "Phi-2"
 MODEL: dict[str, Any] = {"id": ID, "name": NAME, "unique": "phi:2.7b", "size": 200_000}
@@ -154,7 +155,7 @@ def test_in_every_world_a_download_has_its_one_true_outcome(
         _download(world, world.before, emulator, clients)
         if world.before == "COMPLETED":
             clients[0].delete_cache(ID)
-            settled(lambda: not clients[0].get(ID).downloading, lambda: "a flag that says `downloading` for ever")
+            until(lambda: not clients[0].get(ID).downloading, lambda: "a flag that says `downloading` for ever")
     _download(world, world.end, emulator, clients)
     if world.end == "CANCELED":  # and the way is free for the next
         _download(world, "COMPLETED", emulator, clients[:1])
