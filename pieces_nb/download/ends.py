@@ -97,7 +97,7 @@ def _confirmed(state: DownloadState, asked_at: float) -> End | None:
     """FAILED or CANCELED, said by a frame, with which a snapshot asked after it agrees."""
     record, timing = state.current.record, state.timing
     verdict = record.verdict
-    if verdict is None or verdict.status is DownloadStatus.COMPLETED or asked_at < verdict.at:
+    if verdict is None or verdict.status is DownloadStatus.COMPLETED:
         return None
     if record.flagged and record.idle is not None and record.idle.at >= verdict.at:
         # One that snapshots denied for long, or a first frame that they denied at all, may be old: the silence decides.

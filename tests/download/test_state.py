@@ -448,6 +448,11 @@ def test_the_late_words_of_a_start_that_failed_are_the_reason() -> None:
     assert play(state, *every(IDLE, 60.1, 62.2)).reason == "the engine is missing"
 
 
+def test_initialized_is_no_begin_by_itself_for_an_old_story_starts_so_too() -> None:
+    state = play(posted(), (0.1, SocketOpened()), (5, frame("INITIALIZED", 0)), (9, frame("INITIALIZED", 0)))
+    assert (state.phase, state.status) == (Phase.WAITING, "INITIALIZED")
+
+
 @pytest.mark.parametrize("idle", [{}, {"status": "UNKNOWN"}, {"status": "NEW-WORD"}, {"status": 7}, [], None])
 def test_what_says_nothing_is_not_life(idle: object) -> None:
     state = play(posted(), (0.1, SocketOpened()), (5, FrameHeard(ModelDownloadProgress.from_wire(idle))))
@@ -774,6 +779,11 @@ def test_a_snapshot_asked_just_before_the_cancel_and_answered_after_it_does_not_
     state = play(canceled(running(), 5), (5.1, SnapshotSeen(IDLE, asked_at=4.9)))
     assert not state.done
     assert play(state, seen(IDLE, 5.2)).status == "CANCELED"
+
+
+def test_a_cancel_of_what_runs_again_after_an_idle_snapshot_explains_its_end() -> None:
+    state = play(running(), seen(IDLE, 1), (2, frame("IN-PROGRESS", 50)))
+    assert play(canceled(state, 3), seen(IDLE, 3.1)).status == "CANCELED"
 
 
 def test_a_cancel_after_completed_waits_for_downloaded() -> None:
