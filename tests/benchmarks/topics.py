@@ -375,14 +375,14 @@ def panel() -> list[Line]:
             "The panel with 1,000 models: kernel time until they are in it",
             Spread.of([run["cpu_s"] * 1e3 for run in runs]),
             "ms",
-            at_most(300),
+            at_most(150),
             f"{filled.median:.0f} ms on the clock; the first in a kernel {statistics.median(first):.0f} ms of CPU",
         ),
         Line(
             "… widgets",
             Spread.of([float(run["widgets"]) for run in runs]),
             "",
-            at_most(59),
+            at_most(100),
             f"{statistics.median(run['messages'] for run in runs):.0f} messages; "
             f"{max(run['left'] for run in runs)} left after close()",
         ),

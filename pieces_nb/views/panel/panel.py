@@ -51,7 +51,6 @@ MOVES_S = 0.2  # between two pictures of what only moves
 _LOOK_S = 0.5  # how often it looks for downloads that cells of this kernel began
 _LOOK_IDLE_S = 2.0
 _SOON_S = 0.05  # until a list is asked for again that could not be while one was under way
-_KEEP_S = 60.0  # how old the words may be that a saved page has in place of the panel
 _LIVE_AGAIN = (Step("panel", "client.panel()"), " shows it live.")
 
 
