@@ -87,8 +87,9 @@ class Operation(Generic[_T]):
         said yes and it is not so, `StoppedWaiting` on ■ and Ctrl-C.
         """
         command, began = self._command, time.monotonic()
-        threading.Thread(target=self._post, name=f"pieces-nb-{command.verb}", daemon=True).start()
         try:
+            # Within: an interrupt may come in the middle of the start, when the server has the call already.
+            threading.Thread(target=self._post, name=f"pieces-nb-{command.verb}", daemon=True).start()
             # While the call is open a look now and then is enough: most are answered when it is done.
             self._pause(min(self._timing.poll_closed_s, command.within_s))
             return self.confirmed(command.within_s - (time.monotonic() - began))
