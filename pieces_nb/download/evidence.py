@@ -107,10 +107,15 @@ class Record(NamedTuple):
         return self._replace(verdict=None, denied_at=None) if self.verdict and self.verdict.opening else self
 
     def with_end(self, evidence: Evidence) -> Record:
-        """Return the record with a terminal frame: the first that says so, but one amid others before a first one."""
+        """Return the record with a terminal frame: the first that says so, but one amid others before a first one.
+
+        One of the first connection that snapshots denied counts anew when a later connection says it, too.
+        """
         standing = self.verdict
-        if standing is not None and evidence.opening and (not standing.opening or standing.status is evidence.status):
-            return self
+        if standing is not None and evidence.opening:
+            is_anew = standing.first and not evidence.first and self.denied_at is not None
+            if not standing.opening or (standing.status is evidence.status and not is_anew):
+                return self
         if standing is not None and not standing.opening and standing.status is evidence.status:
             return self
         return self._replace(verdict=evidence, denied_at=None)

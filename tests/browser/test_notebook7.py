@@ -29,8 +29,8 @@ def test_a_download_and_the_panel_in_notebook_7(notebook7: tuple[Browser, Lab], 
         wait_for_moving_bar(notebook.output(1))
         notebook.output(1).get_by_text(re.compile(r"Gemma 2 2B \(emulated\): done")).wait_for()
         panel = PanelOnPage(notebook.output(2))
-        panel.click("Download")
+        panel.click("Download Phi-2")
         panel.wait_for_movement()
-        panel.says(re.compile(r"Phi-2 \(emulated\): COMPLETED"))
+        panel.says(re.compile(r"Phi-2 \(emulated\): done"))
     finally:
         context.close()

@@ -68,7 +68,14 @@ def test_in_any_world_the_word_is_the_servers(world: World) -> None:
 
 
 @pytest.mark.full
-@settings(max_examples=20_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4_000, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(world=any_world())
 def test_in_many_more_worlds_the_word_is_the_servers(world: World) -> None:
+    check(world)
+
+
+@pytest.mark.soak
+@settings(max_examples=50_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(world=any_world())
+def test_in_worlds_nobody_has_tried_the_word_is_the_servers(world: World) -> None:
     check(world)

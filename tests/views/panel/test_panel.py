@@ -297,6 +297,7 @@ def test_loading_more_than_is_free_asks_first(opened: Opened, client: ModelClien
 
     monkeypatch.setattr(asking, "machine_of", lambda _url: Machine(16_000_000, 10_000_000, 10**9, 10**8))
     ask_again(opened)
+    opened.says("10.0 MB free of 16.0 MB")
     opened.main("Phi-2", "load")
     opened.says("needs 26.0 MB, 16.0 MB more than is free. Load it all the same?")
     opened.click("Load anyway")
