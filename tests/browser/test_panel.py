@@ -79,7 +79,7 @@ def focus_after(panel: PanelOnPage, words: str) -> str:
 def test_the_focus_stays_where_it_was_after_every_kind_of_click(
     open_notebook: OpenNotebook, start_emulator: StartEmulator
 ) -> None:
-    emulator = start_emulator(rate_bytes_per_s=1e6)
+    emulator = start_emulator(rate_bytes_per_s=4e6)
     _, panel = open_panel(open_notebook, emulator)
 
     assert focus_after(panel, "Refresh").startswith("Refresh")

@@ -170,7 +170,9 @@ def read(
     """Take in a list of all models: local ones first, each by name, so that nothing moves when a state changes."""
     listed = list(models)
     known = {model.id for model in listed}
-    ghosts = [model for model in state.models if model.id in state.gone and model.id not in known]
+    # The list may come before the answer to a delete of ours.
+    deleting = {call.model_id for call in state.calls if call.action is Action.DELETE}
+    ghosts = [model for model in state.models if model.id in state.gone | deleting and model.id not in known]
     ordered = tuple(sorted([*listed, *ghosts], key=lambda model: (model.cloud, model.title.casefold(), model.id)))
     after = replace(
         state,
@@ -180,7 +182,7 @@ def read(
         trouble="",
         trouble_at="",
         models=state.models if ordered == state.models else ordered,
-        gone=frozenset(model.id for model in ghosts),
+        gone=state.gone & {model.id for model in ghosts},
         machine=machine,
     )
     if state.trouble and state.server is not None:

@@ -185,6 +185,17 @@ def test_a_deleted_model_leaves_its_row_until_the_list_is_narrowed() -> None:
     assert names(ps.filtered(state, "")) == ["a"]
 
 
+def test_a_list_that_comes_before_the_deletes_own_answer_leaves_the_row() -> None:
+    gone = model("b", custom=True)
+    state = calling(known(model("a"), gone), Action.DELETE, gone)
+    call = state.calls[0]
+    state = ps.read(state, [model("a")], server=SERVER)
+    assert names(state) == ["a", "b"]
+
+    state = ps.removed(ps.ended(state, call), gone.id)
+    assert ps.standing(state, gone).word == "deleted"
+
+
 def test_the_card_of_a_model_that_others_deleted_is_closed() -> None:
     phi = model(custom=True)
     state = ps.read(replace(known(phi), card_id=phi.id, editing=True), [model("b")], server=SERVER)
