@@ -6,13 +6,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.bars import live, violations, wait_for_bar, wait_for_moving_bar
+from tests.browser.bars import CLICKS_ARE_HEARD, live, violations, wait_for_bar, wait_for_moving_bar
 from tests.browser.conftest import OpenNotebook
 from tests.browser.lab import EmulatorProcess, Lab, NotebookPage, until
 
@@ -23,7 +22,6 @@ pytestmark = pytest.mark.full
 
 StartEmulator = Callable[..., EmulatorProcess]
 PHI = "Phi-2 (emulated)"
-CLICKS_ARE_HEARD = tuple(map(int, version("ipykernel").split(".")[:2])) >= (7, 1)
 WHAT_STOOD_THERE = re.compile(r"Phi-2 \(emulated\): [\d.]+ % · .* · downloading")
 
 
