@@ -381,7 +381,15 @@ def test_unload_all_returns_those_that_were_loaded(client: ModelClient) -> None:
     assert (unloaded.name, unloaded.state) == ("My Fine-Tune", "downloaded")
 
 
-def test_a_model_that_does_not_go_from_memory_is_told(client: ModelClient, server: Emulator) -> None:
+@pytest.fixture
+def impatient(server: Emulator) -> Iterator[ModelClient]:
+    """A client that does not wait long for what will not come."""
+    with ModelClient(server.url, timing=replace(QUICK, confirm_within_s=1.0)) as client:
+        yield client
+
+
+def test_a_model_that_does_not_go_from_memory_is_told(impatient: ModelClient, server: Emulator) -> None:
+    client = impatient
     client.load(MINE)
     server.faults = Faults(unload_error="in use")
     with pytest.raises(PiecesServerError, match="in use"):
@@ -519,10 +527,12 @@ def test_an_update_that_cannot_be_is_refused_before_anything_is_asked(
         client.update(MINE, changes)
 
 
-def test_an_update_that_the_server_does_not_keep_is_told(client: ModelClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_update_that_the_server_does_not_keep_is_told(
+    impatient: ModelClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(endpoints, "update", lambda *_: None)
     with pytest.raises(ProtocolError, match="did not keep description"):
-        client.update(MINE, description="x")
+        impatient.update(MINE, description="x")
 
 
 @pytest.mark.parametrize("call", [ModelClient.update, ModelClient.delete, ModelClient.delete_cache])

@@ -83,12 +83,12 @@ def test_python_code_that_waits_in_a_cell_has_its_bar_and_leaves_nothing_of_it(
 def test_a_bar_comes_under_the_cell_that_waits_and_once(connected: Kernel, emulator_url: str) -> None:
     connected.run(f"from pieces_nb import ModelClient\nclient = ModelClient({emulator_url!r})")
     outcome = connected.run(
-        "downloads = client.download('phi-2'), client.download('mistral')\nfor one in downloads:\n    one.wait()"
+        "downloads = client.download('llama 3.2'), client.download('phi-3')\nfor one in downloads:\n    one.wait()"
     )
     assert [VIEW in content["data"] for content in outcome.of("display_data")].count(True) == 2
-    outcome = connected.run("llama = client.download('llama 3 8b')\nllama")
+    outcome = connected.run("gemma = client.download('gemma')\ngemma")
     assert [VIEW in content["data"] for content in outcome.of("display_data")].count(True) == 1
-    cell = connected.start("llama.wait()")
+    cell = connected.start("gemma.wait()")
     outcome = connected.finish(cell)
     assert [VIEW in content["data"] for content in outcome.of("display_data")].count(True) == 1
 
