@@ -15,8 +15,6 @@ from pieces_nb.emulator import Emulator
 from pieces_nb.history import HISTORY
 from pieces_nb.wire.http import Answer, Transport
 
-pytest_plugins = ["tests.scheduling"]
-
 # The design's figures, scaled down; what must never be reached in a test stays long.
 QUICK = Timing(
     start_grace_s=2.0,

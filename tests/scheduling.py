@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,10 @@ from xdist.scheduler import LoadFileScheduling, LoadScopeScheduling
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
+
+# jsonschema, which reads notebooks, checks IRIs with a grammar that takes each process two seconds to build. No notebook
+# of ours has one.
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type] # how an import is made to fail
 
 # From the slowest on; what is not named comes last. A notebook is a file, and its cells stay together.
 SLOW = (
