@@ -278,9 +278,7 @@ def _load_step(model: Model, free_bytes: int | None) -> Step:
     missing = rules.missing_bytes(model.ram_bytes, free_bytes)
     if missing is None:
         return Step("load", model.ram_bytes, free_bytes, "to do; whether it fits is not known")
-    return Step(
-        "load", model.ram_bytes, free_bytes, "too large for what is free; --force tries" if missing else "to do"
-    )
+    return Step("load", model.ram_bytes, free_bytes, "too large for what is free" if missing else "to do")
 
 
 def ensure(

@@ -11,7 +11,7 @@ from pieces_nb.errors import ModelStateError
 from pieces_nb.machine import Machine
 from pieces_nb.model.models import Model
 
-SMALL_DISK, SMALL_MEMORY = "the disk may be too small", "too large for what is free; --force tries"
+SMALL_DISK, SMALL_MEMORY = "the disk may be too small", "too large for what is free"
 
 
 def model(name: str, *, size: int | None = None, ram: int | None = None, **flags: Any) -> Model:
