@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pieces_nb.views.panel import Panel
     from pieces_nb.wire.discovery import Found
     from pieces_nb.wire.endpoints import EngineWork
-    from pieces_nb.workflows import Context, Loans, Step
+    from pieces_nb.workflows import Context, Loans, PlanStep
 
 __all__ = ["ModelClient", "Settings"]
 log = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ class Ensured(NamedTuple):
     """What became of `ensure`: the model, its plan as it stands now, and whether anything was done."""
 
     model: Model
-    steps: list[Step]
+    steps: list[PlanStep]
     changed: bool
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pieces_nb.machine import Machine
     from pieces_nb.model.engine import Engine
     from pieces_nb.model.models import Model
-    from pieces_nb.workflows import Step as PlanStep
+    from pieces_nb.workflows import PlanStep
 
 Parts = tuple[Part, ...]
 

@@ -19,8 +19,7 @@ from pieces_nb.machine import Machine, machine_of
 from pieces_nb.model import fields, rules
 from pieces_nb.model.models import Model
 from pieces_nb.operations import Command, Operation, is_needed
-from pieces_nb.text import FORCE, format_bytes
-from pieces_nb.text import Step as NextStep
+from pieces_nb.text import FORCE, Step, format_bytes
 from pieces_nb.wire import endpoints
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def check_memory(model: Model, machine: Machine) -> None:
     """Raise `ModelStateError` where the model's `ram` is known to be more than this machine has free."""
     free = machine.free_memory_bytes
     if rules.missing_bytes(model.ram_bytes, free):
-        usage = NextStep("usage", "client.usage()")
+        usage = Step("usage", "client.usage()")
         words = f"{_needs(model)}, {format_bytes(free or 0)} are free. Unload another ("
         raise ModelStateError(words, usage, "), or say ", FORCE, ".")
 
@@ -237,7 +236,7 @@ def _free(free_bytes: int | None, before: str = ", ") -> str:
 _DONE = "done"
 
 
-class Step(NamedTuple):
+class PlanStep(NamedTuple):
     """One step of `ensure`: what it needs, what there is, and what that means."""
 
     step: str
@@ -256,29 +255,29 @@ class Step(NamedTuple):
         return f"{self.step}: {needed}{_free(self.available_bytes, ' of ')}, {self.verdict}"
 
 
-def plan(model: Model, *, load: bool, machine: Machine) -> list[Step]:
+def plan(model: Model, *, load: bool, machine: Machine) -> list[PlanStep]:
     """Return what `ensure` has to do for a model as it stands."""
     steps = [_download_step(model, machine.free_disk_bytes)]
     return [*steps, _load_step(model, machine.free_memory_bytes)] if load else steps
 
 
-def _download_step(model: Model, free_bytes: int | None) -> Step:
+def _download_step(model: Model, free_bytes: int | None) -> PlanStep:
     if model.cloud:
-        return Step("download", None, None, "impossible: it runs in the cloud")
+        return PlanStep("download", None, None, "impossible: it runs in the cloud")
     if model.downloaded:
-        return Step("download", 0, free_bytes, _DONE)
+        return PlanStep("download", 0, free_bytes, _DONE)
     verdict = "to do" if not model.downloading else "under way"
     short = "; the disk may be too small" if rules.missing_bytes(model.size_bytes, free_bytes) else ""
-    return Step("download", model.size_bytes, free_bytes, verdict + short)
+    return PlanStep("download", model.size_bytes, free_bytes, verdict + short)
 
 
-def _load_step(model: Model, free_bytes: int | None) -> Step:
+def _load_step(model: Model, free_bytes: int | None) -> PlanStep:
     if model.loaded:
-        return Step("load", 0, free_bytes, _DONE)
+        return PlanStep("load", 0, free_bytes, _DONE)
     missing = rules.missing_bytes(model.ram_bytes, free_bytes)
     if missing is None:
-        return Step("load", model.ram_bytes, free_bytes, "to do; whether it fits is not known")
-    return Step("load", model.ram_bytes, free_bytes, "too large for what is free" if missing else "to do")
+        return PlanStep("load", model.ram_bytes, free_bytes, "to do; whether it fits is not known")
+    return PlanStep("load", model.ram_bytes, free_bytes, "too large for what is free" if missing else "to do")
 
 
 def ensure(

@@ -21,7 +21,7 @@ from pieces_nb.model.models import DownloadStatus, Model
 from pieces_nb.rows import Column, Kind, Rows
 from pieces_nb.text import Front
 from pieces_nb.views.frames import Table, frame_of
-from pieces_nb.workflows import Step
+from pieces_nb.workflows import PlanStep
 
 PHI: dict[str, Any] = {
     "id": "m-1",
@@ -222,7 +222,7 @@ def history(*entries: Entry) -> Rows:
 
 def test_usage_plan_and_history_keep_their_dtypes_when_empty() -> None:
     usage = [rows.usage(models, Machine(), server="here") for models in (MODELS, [])]
-    plan = [rows.plan(Model(PHI), steps, server="here") for steps in ([Step("download", 5, None, "to do")], [])]
+    plan = [rows.plan(Model(PHI), steps, server="here") for steps in ([PlanStep("download", 5, None, "to do")], [])]
     for full, empty in (usage, plan):
         assert frame_of(full).dtypes.to_dict() == frame_of(empty).dtypes.to_dict()
     nothing, one = frame_of(history()), frame_of(history(Entry(datetime.now(UTC), "load", "Phi-2", "done", 1.5)))
