@@ -17,8 +17,8 @@ from pieces_nb.verbs.actions import grammar_for
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
-# Cells whose outputs strict nbval cannot compare, by notebook: each starts a live bar or a panel, or tells of the machine
-# that it runs on, and the cell after it checks.
+# Cells whose outputs strict nbval cannot compare, by notebook: each starts a live bar or a panel, or tells of
+# the machine it runs on, and the cell after it checks.
 IGNORED_OUTPUTS = {
     "control_panel.ipynb": 1,
     "quickstart.ipynb": 1,
