@@ -324,13 +324,7 @@ def usage(listed: Sequence[Model], machine: Machine, *, server: str) -> Rows:
         Column("size_gb", Kind.NUMBER, "GB"),
         Column("free_with", Kind.STEP),
     )
-    caption = (" · ".join([*(_in_short(bar) for bar in bars), server]),)
-    return Rows(columns, values, caption, ("No model is loaded and none is downloaded.",), bars=bars)
-
-
-def _in_short(bar: Bar) -> str:
-    free = f", {format_bytes(bar.free)} free" if bar.free is not None else ""
-    return f"{bar.resource}: {format_bytes(bar.models)} in models{free}"
+    return Rows(columns, values, (server,), ("No model is loaded and none is downloaded.",), bars=bars)
 
 
 def _bar(resource: str, sizes: Iterable[int | None], total: int | None, free: int | None) -> Bar:

@@ -13,8 +13,8 @@ from xdist.scheduler import LoadFileScheduling, LoadScopeScheduling
 if TYPE_CHECKING:
     from xdist.remote import Producer
 
-# jsonschema, which reads notebooks, checks IRIs with a grammar that takes each process two seconds to build. No notebook
-# of ours has one.
+# jsonschema, which reads notebooks, checks IRIs with a grammar that takes each process two seconds to build. There are
+# none in ours.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type] # how an import is made to fail
 
 # From the slowest on; what is not named comes last. A notebook is a file, and its cells stay together.

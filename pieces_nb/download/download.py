@@ -160,7 +160,7 @@ class Download:
             return None
         if state.status is DownloadStatus.CANCELED:
             return DownloadCanceled(f"{self._title}: the download was canceled.")
-        return DownloadFailed(f"{self._title}: the download FAILED: {state.reason or state.heard or 'without a word'}")
+        return DownloadFailed(f"{self._title}: the download failed: {state.reason or state.heard or 'without a word'}")
 
     @property
     def stalled_since(self) -> datetime | None:

@@ -108,16 +108,17 @@ class Table(pd.DataFrame):
         return pd.DataFrame
 
     def __repr__(self) -> str:
+        below = [*(bar.words for bar in self.bars), self.caption]
         if self.empty and self.when_empty:
-            return f"{self.when_empty}\n{self.caption}"
+            return "\n".join([self.when_empty, *below])
         lines = lines_of(_columns(self, limit=_MOST_IN_TEXT), shows_index=self.shows_index, width=_console_width())
-        return "\n".join([*lines, self.caption])
+        return "\n".join([*lines, *below])
 
     def _repr_html_(self) -> str:
         caption = f'<div style="color: var(--jp-ui-font-color2, inherit)">{escape(self.caption)}</div>'
-        if self.empty and self.when_empty:
-            return f"<div>{escape(self.when_empty)}</div>{caption}"
         bars = "".join(bar_html(bar) for bar in self.bars)
+        if self.empty and self.when_empty:
+            return f"<div>{bars}{escape(self.when_empty)}</div>{caption}"
         return f"<div>{bars}{_html(_columns(self, limit=0), shows_index=self.shows_index)}</div>{caption}"
 
 

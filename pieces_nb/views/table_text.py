@@ -30,14 +30,13 @@ _BAR_CELLS = 30
 
 
 def text_of(rows: Rows, *, front: Front, width: int) -> str:
-    """Return rows as lines of at most `width` cells, then what their caption says."""
-    caption = folded(worded(rows.caption, front), width)
+    """Return rows as lines of at most `width` cells, then their bars and what their caption says."""
+    below = [*(bar_text(bar, width) for bar in rows.bars), folded(worded(rows.caption, front), width)]
     if not rows.body and rows.when_empty:
-        return f"{folded(worded(rows.when_empty, front), width)}\n{caption}"
+        return "\n".join([folded(worded(rows.when_empty, front), width), *below])
     cells = zip(*rows.body, strict=True) if rows.body else ((),) * len(rows.columns)
     columns = [text_column(column, list(found), front) for column, found in zip(rows.columns, cells, strict=True)]
-    bars = [bar_text(bar, width) for bar in rows.bars]
-    return "\n".join([*lines_of(columns, shows_index=rows.shows_index, width=width), *bars, caption])
+    return "\n".join([*lines_of(columns, shows_index=rows.shows_index, width=width), *below])
 
 
 def lines_of(columns: Sequence[Column], *, shows_index: bool, width: int) -> list[str]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pieces_nb.errors import PiecesError, PiecesUnreachable, ProtocolError
 from pieces_nb.model.models import Model
+from pieces_nb.text import Step
 from pieces_nb.wire import endpoints
 from pieces_nb.wire.addresses import normalize_url
 
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 
 VARIABLE = "PIECES_OS_URL"
 EMULATOR = "emulator"
+_DOCTOR = Step("doctor", "client.doctor()")
 _T = TypeVar("_T")
 
 
@@ -203,11 +205,11 @@ class Connection:
             return function(transport)
         except PiecesUnreachable as exc:
             # A call that timed out or broke off may have been done, and says nothing of the server being gone.
-            if self.given or exc.connected:
+            if exc.connected:
                 raise
-            moved = self._moved(transport)
+            moved = None if self.given else self._moved(transport)
             if moved is None:
-                raise
+                raise _gone(exc) from exc
             if exc.posted:
                 now = f" The server is at {moved.url} now and was not asked to do this: try again."
                 raise PiecesUnreachable(*exc.parts, now, url=exc.url) from exc
@@ -268,6 +270,13 @@ class Connection:
             transport, self._transport, self._found = self._transport, None, None
         if transport is not None:
             transport.close()
+
+
+def _gone(exc: PiecesUnreachable) -> PiecesUnreachable:
+    """Return the error for a server that answered before, with what to do next."""
+    gone = PiecesUnreachable(*exc.parts, " Is Pieces OS still running? ", _DOCTOR, " says what is wrong.", url=exc.url)
+    gone.posted = exc.posted
+    return gone
 
 
 def _is_gone(known: Found) -> bool:

@@ -178,7 +178,7 @@ def test_a_download_that_fails_half_way_is_a_failure(client: ModelClient, server
     download = client.download("phi-2")
     until_download(download, lambda one: (one.percentage or 0) >= 50)
     server.faults = Faults(fail_at=50)
-    with pytest.raises(DownloadFailed, match="Phi-2: the download FAILED: the server said FAILED"):
+    with pytest.raises(DownloadFailed, match="Phi-2: the download failed: the server said FAILED"):
         download.wait(DEADLINE_S)
 
 

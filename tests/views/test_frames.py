@@ -21,6 +21,7 @@ from pieces_nb.model.models import DownloadStatus, Model
 from pieces_nb.rows import Column, Kind, Rows
 from pieces_nb.text import Front
 from pieces_nb.views.frames import Table, frame_of
+from pieces_nb.views.table_text import text_of
 from pieces_nb.workflows import PlanStep
 
 PHI: dict[str, Any] = {
@@ -345,6 +346,15 @@ def test_usage_draws_memory_and_disk_as_one_bar_each_with_words_beside_it() -> N
     elsewhere = rendered(table(rows.usage([loaded], Machine(), server="here")))
     assert 'role="img"' not in elsewhere
     assert "memory: 3.1 GB in models" in elsewhere
+
+
+@pytest.mark.parametrize("listed", [[Model({**PHI, "loaded": True})], []], ids=["a model", "nothing"])
+def test_usage_says_each_figure_of_the_machine_once(listed: list[Model]) -> None:
+    machine = Machine(8_000_000_000, 2_000_000_000, 100_000_000_000, 40_000_000_000)
+    found = rows.usage(listed, machine, server="here")
+    shown = re.sub(r"<[^>]*>", " ", rendered(table(found)))
+    for text in (shown, repr(table(found)), text_of(found, front=Front.TERMINAL, width=100)):
+        assert text.count("2.0 GB free") == text.count("40.0 GB free") == text.count("here") == 1
 
 
 def test_a_text_console_gets_its_own_width(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -320,7 +320,7 @@ def test_a_full_disk_is_told_in_the_servers_words_and_nothing_is_lost(
 ) -> None:
     server.faults = Faults(disk_full_at=0)
     shown = failure(notebook, "%pieces_model download phi-2", capsys)
-    assert shown == "DownloadFailed: Phi-2: the download FAILED: Phi-2 cannot be downloaded: No space left on device."
+    assert shown == "DownloadFailed: Phi-2: the download failed: Phi-2 cannot be downloaded: No space left on device."
     server.faults = Faults()
     assert run(notebook, "%pieces_model download phi-2").success
 

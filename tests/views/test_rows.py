@@ -34,13 +34,14 @@ def test_usage_is_memory_first_and_the_biggest_first() -> None:
         ("c", "disk", 3),
         ("a", "disk", 1),
     ]
-    assert found.caption == ("memory: 40 B in models, 4.0 GB free · disk: 9 B in models, 100 GB free · here",)
+    assert [(bar.resource, bar.models) for bar in found.bars] == [("memory", 40), ("disk", 9)]
+    assert found.caption == ("here",)  # the bars have words of their own
 
 
 def test_usage_of_a_server_elsewhere_does_not_tell_this_machines_free_space() -> None:
     found = rows.usage([], ELSEWHERE, server="here")
-    assert (found.body, found.caption) == ([], ("memory: 0 B in models · disk: 0 B in models · here",))
-    assert [bar.free for bar in found.bars] == [None, None]
+    assert (found.body, found.caption) == ([], ("here",))
+    assert [bar.words for bar in found.bars] == ["memory: 0 B in models", "disk: 0 B in models"]
 
 
 def test_a_bar_parts_the_machine_into_models_other_use_and_what_is_free() -> None:

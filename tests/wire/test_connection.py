@@ -133,6 +133,24 @@ def test_a_given_address_that_is_dead_is_an_error_and_says_what_to_do() -> None:
     assert caught.value.url == NOBODY
 
 
+@pytest.mark.parametrize("is_given", [True, False])
+def test_a_server_that_has_gone_since_is_an_error_and_says_what_to_do(*, is_given: bool) -> None:
+    with Emulator(models=[PHI]) as gone:
+        url = gone.url
+        connection = Connection(url, find=never) if is_given else Connection(find=finds(url))
+        connection.call(endpoints.models)
+    with pytest.raises(PiecesUnreachable) as caught:
+        connection.call(endpoints.models)
+    connection.close()
+    where = url.removeprefix("http://")
+    assert str(caught.value) == (
+        f"Nothing answers at {where}: connection refused. Is Pieces OS still running? "
+        "`client.doctor()` says what is wrong."
+    )
+    assert caught.value.url.startswith(url)
+    assert not caught.value.connected
+
+
 def test_a_dead_address_from_the_environment_names_the_variable() -> None:
     with pytest.raises(PiecesUnreachable, match="PIECES_OS_URL names this address"):
         Connection(NOBODY, named_by="PIECES_OS_URL", find=never).connect()

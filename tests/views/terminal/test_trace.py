@@ -111,7 +111,7 @@ def test_a_server_elsewhere_is_not_named() -> None:
     )
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(
     st.recursive(st.text() | st.none() | st.floats(allow_nan=False), lambda inner: st.dictionaries(st.text(), inner))
 )
