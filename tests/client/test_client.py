@@ -114,7 +114,7 @@ def test_usage_names_what_frees_each(client: ModelClient) -> None:
         ["My Fine-Tune", "memory", "client.unload('My Fine-Tune')"],
         ["My Fine-Tune", "disk", "client.delete_cache('My Fine-Tune')"],
     ]
-    assert "65.5 kB in models" in usage.caption
+    assert "65.5 kB in models" in repr(usage)
 
 
 # Downloads
