@@ -147,7 +147,14 @@ deeper()
 
 def test_a_table_imports_nothing_that_follows_downloads_or_draws_bars(connected: Kernel) -> None:
     assert connected.run("models = %pieces_model list\nmodels").status == "ok"
-    late = ("websocket", "pieces_nb.download.follower", "pieces_nb.views.notebook", "requests", "urllib3", "tornado.web")
+    late = (
+        "websocket",
+        "pieces_nb.download.follower",
+        "pieces_nb.views.notebook",
+        "requests",
+        "urllib3",
+        "tornado.web",
+    )
     assert connected.value(f"[name for name in {late!r} if name in __import__('sys').modules]") == "[]"
 
 
