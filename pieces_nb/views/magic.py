@@ -52,10 +52,8 @@ class NotebookFront:
 
     def value_of(self, value: object) -> object:
         """Return the cell's value for what a verb returned: rows as a table; what is said is printed."""
-        from pieces_nb.download.download import Downloads
         from pieces_nb.rows import Rows
         from pieces_nb.verbs.front import Downloading, Said
-        from pieces_nb.views import notebook
 
         match value:
             case Said(lines=lines, table=table):
@@ -67,6 +65,10 @@ class NotebookFront:
 
                 return Table.of(value, front=self.front)
             case Downloading(downloads=downloads, waits=waits, timeout_s=timeout_s):
+                # Not at the top: the first table of a kernel waits for nothing that follows downloads.
+                from pieces_nb.download.download import Downloads
+                from pieces_nb.views import notebook
+
                 if waits:
                     self.wait(downloads, timeout_s=timeout_s)
                 else:

@@ -35,7 +35,7 @@ def address_from_environment() -> str:
     return os.environ.get(VARIABLE, "").strip()
 
 
-# requests takes longer to import than all the rest: it comes with the first connection.
+# What speaks HTTP takes longer to import than all the rest: it comes with the first connection.
 
 
 def _find() -> Found | None:

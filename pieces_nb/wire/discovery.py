@@ -12,16 +12,15 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
-from typing import NamedTuple
-
-import platformdirs
+from typing import TYPE_CHECKING, NamedTuple
 
 from pieces_nb.errors import PiecesError, PiecesUnreachable, ProtocolError
 from pieces_nb.text import ByFront, Step, printable
 from pieces_nb.wire.http import Transport
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PORTS = (*range(39300, 39334), 1000, 5323)
 PROBE_S = 0.3
@@ -99,6 +98,8 @@ def survey(ports: Iterable[int], *, probe_s: float = PROBE_S) -> dict[int, Found
     listening = _listening(sorted(set(ports)), probe_s)
     if not listening:
         return {}
+    from concurrent.futures import ThreadPoolExecutor  # not at the top: an address that is named is not looked for
+
     # Answering takes longer than accepting: a desktop program at the end of its start gets some more time.
     with ThreadPoolExecutor(len(listening), thread_name_prefix="pieces-nb-discovery") as pool:
         return dict(zip(listening, pool.map(lambda port: _identified(port, probe_s), listening), strict=True))
@@ -144,6 +145,10 @@ def _listening(ports: Iterable[int], probe_s: float) -> list[int]:
 
 def port_files() -> list[Path]:
     """Return where Pieces OS writes its port, which depends on the system and the version."""
+    from pathlib import Path
+
+    import platformdirs  # not at the top: an address that is named is not looked for
+
     folder = Path("com.pieces.os", "production", "Config", ".port.txt")
     if sys.platform == "darwin":
         return [Path.home() / "Library" / folder]

@@ -1,8 +1,8 @@
 """HTTP calls to one address. Knows no endpoint and no model.
 
 Every call has a timeout, every answer a bound on its size. No proxy is ever used and no redirect followed: what is
-asked of one address is answered by that address or not at all. The exceptions of urllib3 become ours here, in
-`_translated`, and nowhere else.
+asked of one address is answered by that address or not at all. The exceptions of http.client become ours here, in
+`_translated`, and nowhere else. It is http.client itself, since a command line waits for every import.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ import io
 import json
 import logging
 import os
-import queue
 import re
+import selectors
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
-
-import urllib3
 
 from pieces_nb.errors import PiecesServerError, PiecesUnreachable, ProtocolError
 from pieces_nb.text import printable
 from pieces_nb.wire.certificates import tls_context
 
 if TYPE_CHECKING:
+    import ssl
+
     from _typeshed import WriteableBuffer
 
     from pieces_nb.wire.websocket import ProgressSocket
@@ -38,7 +38,6 @@ MOST_ANSWER_BYTES = 64 * 2**20
 _MOST_KEPT = 8  # connections
 _JSON = "application/json"
 _TEXT = "text/plain, application/json;q=0.9, */*;q=0.1"  # a strict server answers 406 where no text is accepted
-_NO_RETRIES = urllib3.Retry(False, redirect=False)
 
 
 class Answer(NamedTuple):
@@ -73,13 +72,12 @@ class Transport:
         self.url = url
         self.timeout_s = timeout_s
         self._closed = False
-        self._process = 0  # the one whose connections the pool keeps
-        self._pool: _Pool | _TLSPool | None = None
+        self._kept = _Kept()
+        self._tls: ssl.SSLContext | None = None
 
     def close(self) -> None:
         self._closed = True
-        if self._pool is not None and self._process == os.getpid():
-            _drop_kept(self._pool)
+        self._kept.drop()
 
     def get(self, path: str, *, timeout_s: float | None = None) -> Answer:
         """GET an answer in JSON."""
@@ -122,31 +120,35 @@ class Transport:
     ) -> Answer:
         url = self.url + path
         timeout_s = self.timeout_s if timeout_s is None else timeout_s
-        headers, content = _prepared(method, body, accept, fresh=fresh)
-        pool = _pool_of(self.url) if fresh else self._kept_pool()
+        headers, content = _prepared(body, accept, fresh=fresh)
+        connection = (None if fresh else self._kept.take()) or self._new_connection()
+        whole = False
         try:
-            with _translated(url, timeout_s):
-                response = pool.urlopen(
-                    method, path, content, headers, _NO_RETRIES,
-                    timeout=timeout_s, redirect=False, assert_same_host=False,
-                    preload_content=False, decode_content=False,
-                )  # fmt: skip
+            with _translated(url, timeout_s, connection):
+                response = connection.exchange(method, path, content, headers, timeout_s=timeout_s)
                 received = _read_body(response, url)
+            whole = True
         finally:
-            # A call that was under way when all was closed keeps no connection either.
-            if fresh or self._closed:
-                _drop_kept(pool)
+            self._done_with(connection, keep=whole and not fresh)
         log.debug("%s %s: %d, %d bytes", method, url, response.status, len(received))
         if response.status < 300:
             return Answer(url, response.status, received)
-        raise _http_error(url, response.status, response.headers.get("Content-Type", ""), received)
+        raise _http_error(url, response.status, response.getheader("Content-Type", ""), received)
 
-    def _kept_pool(self) -> _Pool | _TLSPool:
-        """Return this process's connections: over those of its parent, a child would read the parent's answers."""
-        if self._pool is None or self._process != os.getpid():
-            self._pool = _pool_of(self.url)
-            self._process = os.getpid()
-        return self._pool
+    def _new_connection(self) -> _Connection:
+        server = urlsplit(self.url)
+        if server.scheme == "https" and self._tls is None:
+            self._tls = tls_context()
+        return _Connection(server.hostname or "", server.port, self._tls)
+
+    def _done_with(self, connection: _Connection, *, keep: bool) -> None:
+        if not keep or connection.sock is None:  # http.client takes the socket from one that is to be closed
+            connection.close()
+            return
+        self._kept.give(connection)
+        if self._closed:
+            # A call that was under way when all was closed keeps no connection either.
+            self._kept.drop()
 
     def progress_socket(self, path: str) -> ProgressSocket:
         """Return a WebSocket at `path`, not opened yet."""
@@ -155,36 +157,34 @@ class Transport:
         return ProgressSocket(self.url, path, timeout_s=self.timeout_s)
 
 
-def _prepared(method: str, body: object, accept: str, *, fresh: bool) -> tuple[dict[str, str], bytes | None]:
+def _prepared(body: object, accept: str, *, fresh: bool) -> tuple[dict[str, str], bytes | None]:
     """Return headers and content of a request."""
     headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": "pieces_nb"}
     content = None
     if body is not None:
         headers["Content-Type"] = _JSON
         content = json.dumps(body, allow_nan=False).encode()
-    if method == "POST":
-        headers["Content-Length"] = str(len(content or b""))
     if fresh:
         headers["Connection"] = "close"
     return headers, content
 
 
-class _BoundedReader(io.RawIOBase):
-    """What a socket receives until its timeout is over, all in all: a server that drips is one that does not answer."""
+# Connections ---------------------------------------------------------------------------------------------------------
 
-    def __init__(self, raw: io.RawIOBase, sock: socket.socket) -> None:
+
+class _BoundedReader(io.RawIOBase):
+    """What a socket receives until `deadline`, all in all: a server that drips is one that does not answer."""
+
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, deadline: float) -> None:
         self._raw = raw
         self._socket = sock
-        self._deadline = time.monotonic() + (sock.gettimeout() or 0.0)
+        self._deadline = deadline
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int | None:
-        remaining = self._deadline - time.monotonic()
-        if remaining <= 0:
-            raise TimeoutError("the answer took too long")
-        self._socket.settimeout(remaining)
+        self._socket.settimeout(_remaining_s(self._deadline))
         return self._raw.readinto(buffer)
 
     def close(self) -> None:
@@ -192,110 +192,134 @@ class _BoundedReader(io.RawIOBase):
         super().close()
 
 
-class _BoundedResponse(http.client.HTTPResponse):
-    """An answer whose head and body together come within one timeout."""
+def _remaining_s(deadline: float) -> float:
+    """Return the time until `deadline`; `TimeoutError` if it is over."""
+    remaining_s = deadline - time.monotonic()
+    if remaining_s <= 0:
+        raise TimeoutError("the answer took too long")
+    return remaining_s
 
-    def __init__(self, sock: socket.socket, *args: Any, **named: Any) -> None:
-        super().__init__(sock, *args, **named)
-        self.fp = io.BufferedReader(_BoundedReader(self.fp.detach(), sock))
 
+class _Connection(http.client.HTTPConnection):
+    """One connection, over TLS if there is a `tls`. A call over it, to the end of its answer, comes within one timeout.
 
-class _Connection(urllib3.connection.HTTPConnection):
-    """A connection that ends with an answer whose head makes no sense; urllib3 leaves it to the garbage collector."""
+    `reached`: something has taken the connection.
+    """
 
-    response_class = _BoundedResponse
+    def __init__(self, host: str, port: int | None, tls: ssl.SSLContext | None) -> None:
+        self.default_port = http.client.HTTP_PORT if tls is None else http.client.HTTPS_PORT
+        super().__init__(host, port or self.default_port)
+        self.reached = False
+        self._tls = tls
+        self._deadline = 0.0
 
-    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]  # as in urllib3 itself
-        sock = self.sock
+    def connect(self) -> None:
         try:
-            return super().getresponse()
-        except BaseException:
-            self.close()
-            # The answer that made no sense may still hold it open.
-            if sock.fileno() != -1:
-                socket.close(sock.detach())
-            raise
+            self.sock = socket.create_connection((self.host, self.port), _remaining_s(self._deadline))
+        except UnicodeError as exc:  # of the codec that a name goes through
+            raise socket.gaierror(socket.EAI_NONAME, "not the name of a host") from exc
+        self.reached = True
+        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self._tls is not None:
+            self.sock.settimeout(_remaining_s(self._deadline))
+            self.sock = self._tls.wrap_socket(self.sock, server_hostname=self.host)
 
+    def exchange(
+        self, method: str, path: str, content: bytes | None, headers: dict[str, str], *, timeout_s: float
+    ) -> http.client.HTTPResponse:
+        """Send a request and return the answer, of which the head is read."""
+        self._deadline = time.monotonic() + timeout_s
+        if self.sock is not None:
+            self.sock.settimeout(timeout_s)
+        with suppress(BrokenPipeError):  # who closes without reading all may have answered before
+            self.request(method, path, content, headers)
+        return self.getresponse()
 
-class _TLSConnection(urllib3.connection.HTTPSConnection):
-    response_class = _BoundedResponse
+    def response_class(  # type: ignore[override]  # a class for http.client, which does nothing with it but call it
+        self, sock: socket.socket, **named: Any
+    ) -> http.client.HTTPResponse:
+        """Return what reads the answer from `sock`, until the deadline."""
+        response = http.client.HTTPResponse(sock, **named)
+        response.fp = io.BufferedReader(_BoundedReader(response.fp.detach(), sock, self._deadline))
+        return response
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is open and nothing has come: neither its end nor more than was asked for."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.sock, selectors.EVENT_READ)
+            return not selector.select(0)
 
 
 class _Kept:
-    """The connections that a pool keeps, the latest first. urllib3's own is a queue with a lock.
+    """The open connections between calls, the latest first; those of this process alone.
 
-    A lock that another thread holds while the process forks is held in the child for ever. Here each step is one
-    operation on a list, which no other thread comes between.
+    Over the connections of its parent, a child of `fork` would read the parent's answers. There is no lock: one that
+    another thread holds while the process forks is held in the child for ever. Each step is one operation on a list,
+    which no other thread comes between.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._connections: list[urllib3.connection.HTTPConnection | None] = []
+    def __init__(self) -> None:
+        self._process = os.getpid()
+        self._connections: list[_Connection] = []
 
-    def get(self, block: bool = True, timeout: float | None = None) -> urllib3.connection.HTTPConnection | None:
-        del block, timeout  # it never waits
-        try:
-            return self._connections.pop()
-        except IndexError:
-            raise queue.Empty from None
+    def take(self) -> _Connection | None:
+        """Return one that can be used, None if there is none."""
+        self._leave_the_parents()
+        while self._connections:
+            try:
+                connection = self._connections.pop()
+            except IndexError:  # another thread was quicker
+                return None
+            if connection.is_idle:
+                return connection
+            connection.close()
+        return None
 
-    def put(self, connection: urllib3.connection.HTTPConnection | None, block: bool = True) -> None:
-        del block
-        if len(self._connections) < self._most:
+    def give(self, connection: _Connection) -> None:
+        self._leave_the_parents()
+        if len(self._connections) < _MOST_KEPT:
             self._connections.append(connection)
-        elif connection is not None:
+        else:
             connection.close()
 
-    def qsize(self) -> int:
-        return len(self._connections)
+    def drop(self) -> None:
+        while self._connections:
+            try:
+                self._connections.pop().close()
+            except IndexError:  # another thread was quicker
+                return
+
+    def __del__(self) -> None:
+        self.drop()  # of a client that nobody has closed
+
+    def _leave_the_parents(self) -> None:
+        if self._process != os.getpid():
+            self._process = os.getpid()
+            self.drop()  # a child's copies of the sockets: the parent's stay open
 
 
-class _Pool(urllib3.HTTPConnectionPool):
-    ConnectionCls = _Connection
-    QueueCls = _Kept  # type: ignore[assignment]  # not a queue, but what urllib3 needs of one
+# Answers -------------------------------------------------------------------------------------------------------------
 
 
-class _TLSPool(urllib3.HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
-    QueueCls = _Kept  # type: ignore[assignment]  # not a queue, but what urllib3 needs of one
-
-
-def _pool_of(url: str) -> _Pool | _TLSPool:
-    server = urlsplit(url)
-    host = server.hostname or ""
-    if server.scheme == "https":
-        return _TLSPool(host, server.port, maxsize=_MOST_KEPT, ssl_context=tls_context())
-    return _Pool(host, server.port, maxsize=_MOST_KEPT)
-
-
-def _drop_kept(pool: _Pool | _TLSPool) -> None:
-    """Close what the pool keeps. The pool itself stays open: urllib3 fails in odd ways where one closes in use."""
-    kept = pool.pool
-    while kept is not None and kept.qsize():
-        try:
-            connection = kept.get()
-        except queue.Empty:
-            return  # another thread was quicker
-        if connection is not None:
-            connection.close()
-
-
-def _read_body(response: urllib3.BaseHTTPResponse, url: str) -> bytes:
-    """Read the body within a size; whatever is left of it goes with its connection."""
-    try:
-        coding = response.headers.get("Content-Encoding", "").strip()
+def _read_body(response: http.client.HTTPResponse, url: str) -> bytes:
+    """Read the body within a size. `IncompleteRead` if it ends before."""
+    with response:
+        coding = response.getheader("Content-Encoding", "").strip()
         if coding.lower() not in ("", "identity"):
             raise ProtocolError(f"{url} answered in the coding {coding!r}, which was not asked for.", url=url)
+        lengths = response.getheader("Content-Length", "").split(",")
+        if len({length.strip() for length in lengths}) > 1:
+            raise http.client.HTTPException("an answer of several lengths")
         chunks, size = [], 0
-        while chunk := response.read1(65536, decode_content=False):
+        while chunk := response.read1(65536):
             chunks.append(chunk)
             size += len(chunk)
             if size > MOST_ANSWER_BYTES:
                 raise ProtocolError(f"{url} answered with more than {MOST_ANSWER_BYTES >> 20} MiB.", url=url)
+        if response.length:  # what is still to come; nothing where the end of the connection is the end
+            raise http.client.IncompleteRead(b"", response.length)
         return b"".join(chunks)
-    finally:
-        response.close()
-        response.release_conn()
 
 
 def _http_error(url: str, status: int, content_type: str, body: bytes) -> PiecesServerError | ProtocolError:
@@ -335,45 +359,31 @@ def _message_in(body: object) -> str:
 
 
 @contextmanager
-def _translated(url: str, timeout_s: float) -> Iterator[None]:
-    """Raise ours for urllib3's."""
+def _translated(url: str, timeout_s: float, connection: _Connection) -> Iterator[None]:
+    """Raise ours for http.client's."""
     where = urlsplit(url).netloc
     try:
         yield
-    except urllib3.exceptions.NewConnectionError as exc:  # which is a timeout by inheritance
-        raise _broken(exc, where, url) from exc
-    except (urllib3.exceptions.TimeoutError, TimeoutError) as exc:
+    except TimeoutError as exc:
         message = f"{where} did not answer within {timeout_s:g} s."
         raise PiecesUnreachable(message, url=url, timed_out=True, connected=True) from exc
-    except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError) as exc:
-        raise _broken(exc, where, url) from exc
-    except ValueError as exc:
-        raise ProtocolError(f"{where} answered with something that is not HTTP: {exc}.", url=url) from exc
+    except (http.client.HTTPException, OSError) as exc:
+        raise _broken(exc, where, url, reached=connection.reached) from exc
 
 
-def _broken(exc: BaseException, where: str, url: str) -> PiecesUnreachable | ProtocolError:
+def _broken(exc: BaseException, where: str, url: str, *, reached: bool) -> PiecesUnreachable | ProtocolError:
     """Return ours for a call that came to nothing: nobody there, gone in the middle, or not HTTP."""
-    causes = list(_causes(exc))
-    words = next((seen.strerror.lower() for seen in causes if isinstance(seen, OSError) and seen.strerror), "")
-    nonsense = any(type(seen) is ValueError and not str(seen).endswith("b''") for seen in causes)  # a chunk's length
-    if not nonsense and any(
-        isinstance(seen, http.client.IncompleteRead | http.client.RemoteDisconnected) for seen in causes
-    ):
+    if isinstance(exc, http.client.IncompleteRead | http.client.RemoteDisconnected) and not _is_nonsense(exc):
         return PiecesUnreachable(f"{where} broke off before its answer was whole.", url=url, connected=True)
-    if not words and any(isinstance(seen, http.client.HTTPException | urllib3.exceptions.HTTPError) for seen in causes):
-        said = printable(str(causes[-1]), limit=120)
+    if not isinstance(exc, OSError):
+        said = printable(str(exc.__context__ or exc), limit=120)
         return ProtocolError(f"{where} answered with something that is not HTTP: {said}.", url=url)
-    connected = not any(isinstance(seen, urllib3.exceptions.NewConnectionError) for seen in causes)
-    what = f"Nothing answers at {where}" if not connected else f"The connection to {where} broke"
-    return PiecesUnreachable(f"{what}: {words or 'it was closed'}.", url=url, connected=connected)
+    words = (exc.strerror or "").lower() or "it was closed"
+    what = f"The connection to {where} broke" if reached else f"Nothing answers at {where}"
+    return PiecesUnreachable(f"{what}: {words}.", url=url, connected=reached)
 
 
-def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """Yield an exception and those buried in it, from the outside inwards."""
-    seen: BaseException | None = exc
-    for _ in range(8):
-        if not isinstance(seen, BaseException):
-            return
-        yield seen
-        inner = next((part for part in seen.args if isinstance(part, BaseException)), None)
-        seen = inner or getattr(seen, "reason", None) or seen.__cause__ or seen.__context__
+def _is_nonsense(exc: BaseException) -> bool:
+    """Whether the length of a chunk is not a number. http.client says the same of a connection that ends there."""
+    cause = exc.__context__
+    return type(cause) is ValueError and not str(cause).endswith("b''")

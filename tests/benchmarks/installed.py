@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import compileall
 import os
 import shutil
 import tempfile
@@ -15,10 +14,15 @@ import pieces_nb
 
 @contextmanager
 def installed() -> Iterator[dict[str, str]]:
-    """Copy and compile the package; give the environment of processes that are to import the copy."""
+    """Copy the package; give the environment of processes that are to import the copy.
+
+    What they import, ours and others' alike, the first of them compiles for the others.
+    """
     with tempfile.TemporaryDirectory(prefix="pieces-nb-benchmark-") as folder:
-        there = Path(folder, "pieces_nb")
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(Path(pieces_nb.__file__).parent, there, ignore=ignored)
-        compileall.compile_dir(there, quiet=2)
-        yield os.environ | {"PYTHONPATH": folder}
+        there = Path(folder, "package")
+        shutil.copytree(
+            Path(pieces_nb.__file__).parent, there / "pieces_nb", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        env = os.environ | {"PYTHONPATH": str(there), "PYTHONPYCACHEPREFIX": str(Path(folder, "compiled"))}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
+        yield env

@@ -145,6 +145,19 @@ deeper()
     assert "urllib3" not in shown
 
 
+def test_a_table_imports_nothing_that_follows_downloads_or_draws_bars(connected: Kernel) -> None:
+    assert connected.run("models = %pieces_model list\nmodels").status == "ok"
+    late = (
+        "websocket",
+        "pieces_nb.download.follower",
+        "pieces_nb.views.notebook",
+        "requests",
+        "urllib3",
+        "tornado.web",
+    )
+    assert connected.value(f"[name for name in {late!r} if name in __import__('sys').modules]") == "[]"
+
+
 def test_no_wait_shows_a_live_bar_and_the_display_becomes_the_record(connected: Kernel) -> None:
     cell = connected.start("%pieces_model download llama3.2 --no-wait")
     outcome = connected.finish(cell)

@@ -49,7 +49,9 @@ EMULATORS_USERS = {"client", "views.terminal", "demo", "trace", "__main__", "emu
 # Who may import what is not ours and not cheap, or touches the world.
 FOREIGN = {
     "requests": {"wire.certificates"},
-    "urllib3": {"wire.http"},
+    "http": {"wire.http"},
+    "ssl": {"wire.certificates"},
+    "platformdirs": {"wire.discovery"},
     "websocket": {"wire.websocket"},
     "socket": {"wire.http", "wire.websocket", "wire.discovery", "doctor", "emulator"},
     "ipywidgets": {"views.notebook", "views.cells", "views.panel"},

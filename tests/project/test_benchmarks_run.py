@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.benchmarks.__main__ import main
+from tests.benchmarks.commands import commands
 from tests.benchmarks.measure import Goal, Line, Spread, at_least, at_most, interleaved, ratios, table
 from tests.benchmarks.server import Server, control
 from tests.benchmarks.topics import completion
@@ -82,6 +83,12 @@ def test_one_real_figure_comes_out() -> None:
     [line] = completion((100,), repetitions=2)
     assert "Tab with 100 models" in table([line])
     assert 0 < line.spread.median < 1_000
+
+
+def test_the_commands_that_are_measured_do_what_they_are_measured_for() -> None:
+    lines = commands(repetitions=1)
+    assert all(0 < line.spread.median < 60_000 for line in lines)
+    assert "a Tab that offers words" in table(lines)
 
 
 def test_the_server_starts_and_goes() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
 import threading
@@ -22,6 +23,7 @@ from tests.hostile.server import (
     Request,
     hang_up,
     http,
+    in_turn,
     model_of,
     says,
     text,
@@ -208,6 +210,44 @@ def six(make_hostile: MakeServer, monkeypatch: pytest.MonkeyPatch) -> HostileSer
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     return server
+
+
+def test_a_transport_that_nobody_closes_closes_its_connections(hostile: HostileServer) -> None:
+    """And warns of nothing: every cell that makes a client would have such a warning."""
+    forgotten = Transport(hostile.url, timeout_s=DEADLINE_S)
+    forgotten.get("/models")
+    assert len(hostile._open) == 1
+    del forgotten
+    gc.collect()
+    until(lambda: not hostile._open, "its connection is left open")
+
+
+def test_a_kept_connection_on_which_more_has_come_than_was_asked_for_is_not_used(
+    hostile: HostileServer, transport: Transport
+) -> None:
+    read = threading.Event()
+    polite = hostile.answers["snapshot"]
+    unasked = when(read, says(http(model_of(name="An answer to nobody"))))
+
+    def says_more(line: Line, request: Request) -> None:
+        polite(line, request)
+        unasked(line, request)
+
+    hostile.answers["snapshot"] = in_turn(says_more, polite)
+    assert endpoints.snapshot(transport, ID).name == "Phi-2"
+    read.set()
+    [kept] = transport._kept._connections
+    until(lambda: not kept.is_idle, "the second answer has not come")
+    assert endpoints.snapshot(transport, ID).name == "Phi-2"
+    assert hostile.lines == 2
+    transport.close()
+
+
+@pytest.mark.parametrize("name", ["a..b", "a" * 70 + ".test"])
+def test_a_name_that_no_host_can_have_is_not_reached(name: str) -> None:
+    with pytest.raises(PiecesUnreachable, match=r"Nothing answers at .*: not the name of a host\.") as caught:
+        Transport(f"http://{name}:9").get("/models")
+    assert not caught.value.connected
 
 
 # Certificates

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sys
 import textwrap
 from contextlib import suppress
@@ -18,6 +17,8 @@ PROG = PROGRAMS[Front.TERMINAL]
 
 def width() -> int:
     """Return the columns that text may take: `COLUMNS`, or the terminal's, also where stdout is a pipe; else 80."""
+    import shutil  # not at the top: Tab and JSON have no width
+
     for stream in (sys.__stderr__, sys.__stdin__):
         with suppress(AttributeError, ValueError, OSError):
             seen = os.get_terminal_size(stream.fileno())  # type: ignore[union-attr]  # None is an AttributeError

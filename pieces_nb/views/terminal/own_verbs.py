@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from pieces_nb.errors import BadArguments, PiecesError, StoppedWaiting
@@ -34,6 +33,8 @@ verb = partial(declared, VERBS, only_in=Front.TERMINAL)
     examples=("trace phi-2.jsonl phi-2",),
 )
 def trace(session: Session, file: str, model: str, *, timeout: float | None) -> Outcome:
+    from pathlib import Path
+
     from pieces_nb import trace
     from pieces_nb.views.terminal.answer import outcome_of
     from pieces_nb.views.words import record

@@ -184,6 +184,32 @@ def test_what_needs_no_server_imports_nothing_heavy() -> None:
     assert _imported(*calls, names=heavy) == ([0, 0, 0, 2, 2], [])
 
 
+NOT_FOR_ONE_CALL = (
+    *("IPython", "numpy", "pandas", "psutil", "requests", "urllib3", "websocket", "tornado", "tqdm", "argparse"),
+    *("platformdirs", "concurrent.futures", "importlib.metadata", "tempfile", "shutil"),
+)
+
+
+@pytest.mark.usefixtures("emulator")
+def test_tab_for_a_name_imports_what_one_call_needs_and_no_more() -> None:
+    calls = [["__complete", "bash", "pieces-nb download "], ["__complete", "zsh", "unload", "Ge"]]
+
+    assert _imported(*calls, names=(*NOT_FOR_ONE_CALL, "pathlib")) == ([0, 0], [])
+
+
+def test_tab_for_a_word_imports_nothing_of_the_wire() -> None:
+    calls = [["__complete", "bash", "pieces-nb down"], ["__complete", "fish", "list", "--wi"]]
+
+    assert _imported(*calls, names=(*NOT_FOR_ONE_CALL, "pathlib", "socket", "http.client", "ssl")) == ([0, 0], [])
+
+
+@pytest.mark.usefixtures("emulator")
+def test_list_and_status_import_no_http_library_and_look_for_no_server_that_is_named() -> None:
+    heavy = ("pandas", "requests", "urllib3", "websocket", "platformdirs", "concurrent.futures")
+
+    assert _imported(["list"], ["status"], names=heavy) == ([0, 0], [])
+
+
 @pytest.mark.usefixtures("emulator")
 def test_no_table_and_no_json_imports_pandas() -> None:
     calls = [
