@@ -109,12 +109,19 @@ class Record(NamedTuple):
     def with_end(self, evidence: Evidence) -> Record:
         """Return the record with a terminal frame: the first that says so, but one amid others before a first one.
 
-        One of the first connection that snapshots denied counts anew when a later connection says it, too.
+        One of the first connection that snapshots denied counts from when a later connection says it, too; denied it
+        still is.
         """
         standing = self.verdict
         if standing is not None and evidence.opening:
-            is_anew = standing.first and not evidence.first and self.denied_at is not None
-            if not standing.opening or (standing.status is evidence.status and not is_anew):
+            if (
+                standing.first
+                and standing.status is evidence.status
+                and not evidence.first
+                and self.denied_at is not None
+            ):
+                return self._replace(verdict=evidence)
+            if not standing.opening or standing.status is evidence.status:
                 return self
         if standing is not None and not standing.opening and standing.status is evidence.status:
             return self

@@ -886,6 +886,20 @@ def test_an_old_end_does_not_hide_that_a_cancel_took_effect() -> None:
     assert play(canceled(state, 5), seen(IDLE, 5.1)).status == "CANCELED"
 
 
+def test_an_old_end_that_each_connection_repeats_does_not_hide_it_either() -> None:
+    state = play(start(RUNNING, now=0, joined=True), (1, SocketOpened()), (1, frame("FAILED")), seen(RUNNING, 1.1))
+    state = play(state, (2, SocketLost("closed")), (3, SocketOpened()), (3, frame("FAILED")))
+    assert play(canceled(state, 3.1), seen(IDLE, 3.2)).status == "CANCELED"
+
+
+def test_an_end_that_a_later_connection_repeats_is_the_word_though_the_flag_lagged() -> None:
+    state = play(start(RUNNING, now=0, joined=True), (1, SocketOpened()), (1, frame("CANCELED")), seen(RUNNING, 3.1))
+    state = play(state, (3.2, SocketLost("closed")), (4, SocketOpened()), (4, frame("CANCELED")))
+    state = play(state, *every(IDLE, 4.2, 5))
+    assert not state.done
+    assert play(state, seen(IDLE, 16)).status == "CANCELED"
+
+
 def test_an_old_end_that_snapshots_denied_is_not_the_word_of_a_later_one() -> None:
     state = play(start(RUNNING, now=0, joined=True), (1, SocketOpened()), (1, frame("CANCELED")), seen(RUNNING, 3.1))
     state = play(state, *every(IDLE, 5, 5.1))
