@@ -20,9 +20,11 @@ from pieces_nb.download.values import (
     CancelAnswered,
     CancelAsked,
     CancelEvent,
+    CancelGivenUp,
     CancelRefused,
     CancelSent,
     CancelUnanswered,
+    Doubted,
     DownloadState,
     Event,
     FrameHeard,
@@ -56,9 +58,11 @@ __all__ = [
     "Cancel",
     "CancelAnswered",
     "CancelAsked",
+    "CancelGivenUp",
     "CancelRefused",
     "CancelSent",
     "CancelUnanswered",
+    "Doubted",
     "DownloadState",
     "Event",
     "FrameHeard",
@@ -156,10 +160,12 @@ def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:
             state = _socket_opened(state, now)
         case SocketLost():
             state = _socket_lost(state, event, now)
-        case CancelAsked() | CancelSent() | CancelAnswered() | CancelUnanswered() | CancelRefused():
+        case CancelAsked() | CancelSent() | CancelAnswered() | CancelUnanswered() | CancelRefused() | CancelGivenUp():
             state = _canceling(state, event, now)
         case Thawed(stopped_s):
             state = _thawed(state, stopped_s, now)
+        case Doubted():
+            state = state._replace(ask_at=min(state.ask_at, now))
         case Broke(words):
             state = _ended(state, DownloadStatus.FAILED, f"pieces_nb itself failed: {words}", now)
         case TurnCame() | TimePassed():
@@ -493,7 +499,7 @@ def _canceling(state: DownloadState, event: CancelEvent, now: float) -> Download
     cancel = state.cancel
     match event:
         case CancelAsked():
-            # Two are one, unless the first was refused or has been ignored.
+            # Two are one, unless nothing is to be expected of the first any more.
             standing = cancel is not None and not _is_spent(state, cancel, now)
             return state if standing else state._replace(cancel=Cancel(now), ask_at=now)
         case CancelSent():
@@ -504,6 +510,7 @@ def _canceling(state: DownloadState, event: CancelEvent, now: float) -> Download
                 sent_flagged=record.flagged,
                 sent_ended=record.flagged and record.idle is not None,
                 in_flight=True,
+                refused=None,
             )
         case CancelAnswered() if cancel is not None:
             cancel = cancel._replace(in_flight=False, accepted_at=now, refused=None)
@@ -511,16 +518,21 @@ def _canceling(state: DownloadState, event: CancelEvent, now: float) -> Download
             cancel = cancel._replace(in_flight=False)
         case CancelRefused(words) if cancel is not None:
             cancel = cancel._replace(in_flight=False, refused=words)
+        case CancelGivenUp() if cancel is not None:
+            return state._replace(cancel=cancel._replace(given_up=True))
     return state._replace(cancel=cancel, ask_at=now)
 
 
 def _is_spent(state: DownloadState, cancel: Cancel, now: float) -> bool:
-    """Whether nothing is to be expected of it any more, so that another may be sent."""
-    if cancel.sent_at is None or cancel.in_flight:
+    """Whether nothing is to be expected of it any more, so that another is sent: this alone says so.
+
+    It was refused for good, or somebody was told that it is not confirmed; where nobody waited to be told (an
+    interrupt ends the waiting), as much time has passed.
+    """
+    if cancel.sent_at is None:
         return False
-    if cancel.refused is not None and cancel.accepted_at is None and cancel.sent_running:
-        return True
-    return now - cancel.sent_at >= state.timing.cancel_within_s
+    is_refused = cancel.refused is not None and cancel.accepted_at is None and cancel.sent_running
+    return is_refused or cancel.given_up or now - cancel.asked_at >= state.timing.cancel_within_s
 
 
 def cancel_is_due(state: DownloadState, *, now: float) -> bool:
