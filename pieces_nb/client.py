@@ -354,22 +354,23 @@ class ModelClient:
 
     def _download(self, model: Model) -> Download:
         self.check_downloadable(model)
-        if self._is_dying(model, lambda: self._snapshot(model.id)):
+        if self._is_dying(model):
             model = self._snapshot(model.id)
         download = self._follow(model, "download", joined=model.downloading)
         if download.waits:
             self._registry.begin(download)
         return download
 
-    def _is_dying(self, model: Model, look: Callable[[], Model]) -> bool:
-        """Whether what is followed of a model is about to end: then it is begun again, not handed out."""
-        from pieces_nb.registry import outlives
+    def _is_dying(self, model: Model) -> bool:
+        """Whether what is followed of a model is about to end, and has now: then it is begun again, not handed out."""
+        from pieces_nb.registry import is_doubtful, outlives
 
-        running, timing = self._registry.running(model.id), self.timing
-        if running is None or not running.state.alive or model.flag("downloading") is not False or model.downloaded:
+        running = self._registry.running(model.id)
+        if running is None or model.downloading or model.downloaded:
             return False
-        within_s = timing.start_grace_s + timing.settle_s  # or its flag lags
-        return not outlives(running, look, within_s=within_s, every_s=timing.poll_soon_s)
+        return is_doubtful(running, model.flag("downloading")) and not outlives(
+            running, every_s=self.timing.poll_soon_s
+        )
 
     @staticmethod
     def check_downloadable(model: Model) -> None:
@@ -427,7 +428,7 @@ class ModelClient:
         """Do it: begin it, or join what is under way."""
         from pieces_nb.download.download import Context
 
-        if self._is_dying(plan.model, lambda: self.engine_plan(plan.kind).model):
+        if self._is_dying(plan.model):
             plan = self.engine_plan(plan.kind)
         transport = self.connection.transport
         context = Context(transport=transport, timing=self.timing, budget=_budget, calls=plan.calls)
