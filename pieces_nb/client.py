@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 from pieces_nb.download.throttle import UpdateBudget
 from pieces_nb.errors import CancelNotConfirmed, ModelNotFound, ModelStateError, PiecesError, PiecesUnreachable
 from pieces_nb.history import HISTORY, History
+from pieces_nb.locks import Lock
 from pieces_nb.model import resolve
 from pieces_nb.model.models import Model
 from pieces_nb.settings import Settings, seconds_or_none, wrong_type
@@ -53,7 +54,7 @@ class Ensured(NamedTuple):
 
 
 _budget = UpdateBudget()  # one for all clients of this process: they share one front end
-_emulator_lock = threading.Lock()  # guards the set below
+_emulator_lock = Lock()  # guards the set below
 _emulator_users: weakref.WeakSet[ModelClient] = weakref.WeakSet()
 _clients: weakref.WeakSet[ModelClient] = weakref.WeakSet()  # those that a child of `fork` has to begin anew
 
@@ -92,12 +93,12 @@ class ModelClient:
             timeout_s=self.settings.timeout_s,
             named_by="" if url else VARIABLE,
         )
+        self._lock = Lock()  # guards the making of what `_begin_anew` lists
         self._begin_anew()
         _remember(self)
 
     def _begin_anew(self) -> None:
-        """Follow nothing and show nothing: at the beginning, and in a child of `fork`, whose locks are its own."""
-        self._lock = threading.Lock()  # guards the making of the three below
+        """Follow nothing and show nothing: at the beginning, and in a child of `fork`."""
         self._made_registry: Registry | None = None
         self._made_loans: Loans | None = None
         if (parents := getattr(self, "_made_watcher", None)) is not None:
@@ -715,9 +716,9 @@ _forks_are_heard = False
 
 
 def _after_fork() -> None:
-    global _budget, _emulator_lock  # the parent's threads, which may hold their locks, are not here
-    _budget, _emulator_lock = UpdateBudget(), threading.Lock()
+    _budget.begin_anew()
     _emulator_users.clear()  # the emulator is the parent's
     HISTORY.forget_what_runs()
     for client in list(_clients):
+        client.history.forget_what_runs()
         client._begin_anew()

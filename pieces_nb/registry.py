@@ -14,6 +14,7 @@ from pieces_nb.download.download import Context, Download, Lifecycle
 from pieces_nb.download.values import GRACES_TO_BEGIN, Phase
 from pieces_nb.errors import PiecesError
 from pieces_nb.history import Entry, History, Operation
+from pieces_nb.locks import Lock
 from pieces_nb.model.models import Model
 
 
@@ -37,7 +38,7 @@ class Registry:
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._lock = threading.Lock()  # guards all below; held while one is begun, so that two calls begin one
+        self._lock = Lock()  # guards all below; held while one is begun, so that two calls begin one
         self._followed: dict[str, Download] = {}
         self._queues: list[_Queue] = []
         self._goes_on = False  # a thread looks for the next of the queues: no other need

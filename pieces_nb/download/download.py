@@ -248,7 +248,7 @@ class Download:
         if remove is None:
             view(self)
             return lambda: None
-        return remove
+        return lambda: None if self._is_forked else remove()  # a child calls no view, and has no lock of one
 
     def doubt(self) -> float:
         """Have the server asked now whether it still runs; what is heard of it counts if it is newer than the result.

@@ -21,6 +21,7 @@ from pieces_nb.download import state as ds
 from pieces_nb.download.calls import Calls, ModelCalls
 from pieces_nb.download.throttle import INTERVAL_S, Throttle, UpdateBudget
 from pieces_nb.errors import ModelNotFound, ModelStateError, PiecesError, PiecesServerError, PiecesUnreachable
+from pieces_nb.locks import Lock
 from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
 from pieces_nb.wire.http import Transport
 from pieces_nb.wire.websocket import ProgressSocket, SocketEnded
@@ -104,7 +105,7 @@ class Follower:
         self._newest = self.state  # the thread's own; `state` follows it, at the end when the views are ready for it
         self._posts = not joined
         self._looks_first = queued
-        self._turn = threading.Lock()  # held while a queued one is begun, canceled or closed: one of these happens
+        self._turn = Lock()  # held while a queued one is begun, canceled or closed: one of these happens
         self._inbox: queue.SimpleQueue[_Mail] = queue.SimpleQueue()
         self._socket: ProgressSocket | None = None  # the open one; the thread's own
         self._opening: ProgressSocket | None = None  # one that shakes hands; stop() shuts it

@@ -5,7 +5,7 @@ No clock: callers pass `now`. One `UpdateBudget` bounds all bars together; a `Th
 
 from __future__ import annotations
 
-import threading
+from pieces_nb.locks import Lock
 
 INTERVAL_S = 0.1
 MOST_PER_S = 45.0  # of the bars; the line with their total comes on top
@@ -20,7 +20,11 @@ class UpdateBudget:
     def __init__(self, *, interval_s: float = INTERVAL_S, most_per_s: float = MOST_PER_S) -> None:
         self._interval_s = interval_s
         self._most_per_s = most_per_s
-        self._lock = threading.Lock()  # guards the three below
+        self._lock = Lock()  # guards the three below
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Nothing runs: at the beginning, and in a child of `fork`."""
         self._running = 0
         self._left = 1.0
         self._counted_at = 0.0

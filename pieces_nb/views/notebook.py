@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 from pieces_nb.download.download import Download
 from pieces_nb.download.throttle import INTERVAL_S, TOTAL_INTERVAL_S
 from pieces_nb.errors import PiecesError
+from pieces_nb.locks import Lock
 from pieces_nb.text import Step, printable
 from pieces_nb.views.bars_html import Trail, bar_html, mimebundle, row_html
 from pieces_nb.views.outputs import (
@@ -68,7 +69,7 @@ _LOOK_FOR_S = 5.0
 
 # One download --------------------------------------------------------------------------------------------------------
 
-_rows_lock = threading.Lock()  # guards the next
+_rows_lock = Lock()  # guards the next
 _rows: WeakKeyDictionary[Download, int] = WeakKeyDictionary()  # how many rows show a download
 
 
@@ -229,8 +230,8 @@ class LiveBlock:
 
         self.downloads = list(downloads)
         self.cell = ""
-        self._lock = threading.Lock()  # guards _total_at and the one writer of _total at a time
-        self._buttons_lock = threading.Lock()  # guards the three below
+        self._lock = Lock()  # guards _total_at and the one writer of _total at a time
+        self._buttons_lock = Lock()  # guards the three below
         self._waiting = waiting
         self._has_buttons = not waiting or clicks_are_heard()
         self._hint = ipywidgets.HTML(value=self._hint_html()) if waiting else None

@@ -16,6 +16,7 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pieces_nb.locks import Lock
 from pieces_nb.text import Front, Step, worded
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class LiveOutput:
         self._box = box
         self._standing = standing
         self._clock = clock
-        self._lock = threading.Lock()  # guards what follows, and the order of the updates
+        self._lock = Lock()  # guards what follows, and the order of the updates
         self._words: Any = None
         self._widget: Any = None
         self._kept_at = float("-inf")
