@@ -217,7 +217,8 @@ class Follower:
     def _step(self) -> None:
         self._look_at_the_clock()
         now = self.now()
-        self.advance(ds.TimePassed())
+        if ds.time_tells(self._newest, now=now):
+            self.advance(ds.TimePassed())
         if now >= self._newest.ask_at and self._may_ask(now):
             self._call("snapshot", lambda: self._ask(now))
         if ds.cancel_is_due(self._newest, now=now):
@@ -257,6 +258,8 @@ class Follower:
         now = self.now()
         if self._socket is not None and self._expects_answer(now):
             return _BUSY_SLICE_S
+        if self._socket is not None and self._rest_s() > 0:
+            return 0.0  # among many bars: what is there is read at once, and the waiting is the rest after it
         asks_in_s = self._newest.ask_at - now if self._may_ask(now) else _SLICE_S
         pause_s = min(_SLICE_S, asks_in_s, self._throttle.wait_s(now, otherwise=_SLICE_S))
         return max(_SHORTEST_S, pause_s)

@@ -93,6 +93,7 @@ __all__ = [
     "speed_history",
     "start",
     "time_left_s",
+    "time_tells",
     "wall_time",
 ]
 
@@ -584,11 +585,16 @@ def _socket_lost(state: DownloadState, event: SocketLost, now: float) -> Downloa
     )
 
 
-def _check_stall(state: DownloadState, now: float) -> DownloadState:
+def time_tells(state: DownloadState, *, now: float) -> bool:
+    """Return whether `TimePassed` would change the state: nothing moves for so long that it is a stall."""
     attempt = state.current
-    if attempt.stalled_at is None and now - attempt.progress_at >= state.timing.stall_after_s:
-        return state._replace(current=attempt._replace(stalled_at=attempt.progress_at))
-    return state
+    return attempt.stalled_at is None and now - attempt.progress_at >= state.timing.stall_after_s
+
+
+def _check_stall(state: DownloadState, now: float) -> DownloadState:
+    if not time_tells(state, now=now):
+        return state
+    return state._replace(current=state.current._replace(stalled_at=state.current.progress_at))
 
 
 def _thawed(state: DownloadState, stopped_s: float, now: float) -> DownloadState:

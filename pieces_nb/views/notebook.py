@@ -98,9 +98,8 @@ class Row:
         self._trail = Trail()
         self._shown_at = float("-inf")
         # The words wrap within their own width, so that they never move the button.
-        self._html = ipywidgets.HTML(
-            value=self._written(), placeholder=self._told(), layout={"flex": "1 1 auto", "min_width": "0"}
-        )
+        written, told = self._written()
+        self._html = ipywidgets.HTML(value=written, placeholder=told, layout={"flex": "1 1 auto", "min_width": "0"})
         self._button: Any = None
         self._canceling = False
         self.box = ipywidgets.HBox([self._html], layout={"align_items": "center"})
@@ -116,28 +115,26 @@ class Row:
         if rows > 1 and not download.done and now - self._shown_at < INTERVAL_S * (rows - 0.5):
             return
         self._shown_at = now
+        written, told = self._written()
         with self._html.hold_sync():  # both in one message
-            self._html.value = self._written()
-            self._html.placeholder = self._told()
+            self._html.value = written
+            self._html.placeholder = told
         if download.done:
             self.drop_button()
         if self.then is not None:
             self.then(download)
 
-    def _told(self) -> str:
-        """The row for programs, as JSON; '' once it has ended. A page shows no placeholder of an HTML widget."""
-        if self.download.done:
-            return ""
-        download = self.download
-        told = {"name": name_of(download), "percentage": download.percentage, "words": progress_words(download)}
-        return json.dumps(told)
-
-    def _written(self) -> str:
+    def _written(self) -> tuple[str, str]:
+        """Return the row as HTML, and for programs as JSON, which a page does not show: '' once it has ended."""
         download = self.download
         self.figures = figures_of(download)
+        if download.done:
+            return row_html(download, note=self.note), ""
         self._trail.note(download.percentage, now=self._clock())
         trail = self._trail.svg if condition(download) is Condition.RUNNING else ""
-        return row_html(download, trail=trail, note=self.note)
+        words = progress_words(download)
+        told = {"name": name_of(download), "percentage": download.percentage, "words": words}
+        return row_html(download, trail=trail, note=self.note, words=words), json.dumps(told)
 
     @property
     def note(self) -> str:
@@ -313,7 +310,7 @@ class LiveBlock:
 
     def _end(self) -> None:
         """Without somebody who waits, the output becomes the record; the widget shows it too, for a page reloaded."""
-        if not self._waiting:
+        if not self._waiting and not self._output.ended:  # the views of all that end together come here
             self._output.become(mimebundle(self.downloads, notes=[row.note for row in self._rows]))
 
     def stop_waiting(self) -> None:

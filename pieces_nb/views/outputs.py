@@ -175,6 +175,11 @@ class LiveOutput:
             self._kept_at = now
             self._words.update(self._standing().bundle(datetime.now().astimezone()), raw=True)
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has become what stays."""
+        return self._ended
+
     def become(self, bundle: dict[str, str]) -> None:
         """Leave this and no widget in the page; later calls change nothing any more."""
         with self._lock:
