@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 from pieces_nb.download.throttle import UpdateBudget
 from pieces_nb.errors import CancelNotConfirmed, ModelNotFound, ModelStateError, PiecesError, PiecesUnreachable
 from pieces_nb.history import HISTORY, History
+from pieces_nb.locks import Lock
 from pieces_nb.model import resolve
 from pieces_nb.model.models import Model
 from pieces_nb.settings import Settings, seconds_or_none, wrong_type
@@ -53,7 +54,7 @@ class Ensured(NamedTuple):
 
 
 _budget = UpdateBudget()  # one for all clients of this process: they share one front end
-_emulator_lock = threading.Lock()  # guards the set below
+_emulator_lock = Lock()  # guards the set below
 _emulator_users: weakref.WeakSet[ModelClient] = weakref.WeakSet()
 _clients: weakref.WeakSet[ModelClient] = weakref.WeakSet()  # those that a child of `fork` has to begin anew
 
@@ -92,12 +93,12 @@ class ModelClient:
             timeout_s=self.settings.timeout_s,
             named_by="" if url else VARIABLE,
         )
+        self._lock = Lock()  # guards the making of what `_begin_anew` lists
         self._begin_anew()
         _remember(self)
 
     def _begin_anew(self) -> None:
-        """Follow nothing and show nothing: at the beginning, and in a child of `fork`, whose locks are its own."""
-        self._lock = threading.Lock()  # guards the making of the three below
+        """Follow nothing and show nothing: at the beginning, and in a child of `fork`."""
         self._made_registry: Registry | None = None
         self._made_loans: Loans | None = None
         if (parents := getattr(self, "_made_watcher", None)) is not None:
@@ -354,22 +355,23 @@ class ModelClient:
 
     def _download(self, model: Model) -> Download:
         self.check_downloadable(model)
-        if self._is_dying(model, lambda: self._snapshot(model.id)):
+        if self._is_dying(model):
             model = self._snapshot(model.id)
         download = self._follow(model, "download", joined=model.downloading)
         if download.waits:
             self._registry.begin(download)
         return download
 
-    def _is_dying(self, model: Model, look: Callable[[], Model]) -> bool:
-        """Whether what is followed of a model is about to end: then it is begun again, not handed out."""
-        from pieces_nb.registry import outlives
+    def _is_dying(self, model: Model) -> bool:
+        """Whether what is followed of a model is about to end, and has now: then it is begun again, not handed out."""
+        from pieces_nb.registry import is_doubtful, outlives
 
-        running, timing = self._registry.running(model.id), self.timing
-        if running is None or not running.state.alive or model.flag("downloading") is not False or model.downloaded:
+        running = self._registry.running(model.id)
+        if running is None or model.downloading or model.downloaded:
             return False
-        within_s = timing.start_grace_s + timing.settle_s  # or its flag lags
-        return not outlives(running, look, within_s=within_s, every_s=timing.poll_soon_s)
+        return is_doubtful(running, model.flag("downloading")) and not outlives(
+            running, every_s=self.timing.poll_soon_s
+        )
 
     @staticmethod
     def check_downloadable(model: Model) -> None:
@@ -427,7 +429,7 @@ class ModelClient:
         """Do it: begin it, or join what is under way."""
         from pieces_nb.download.download import Context
 
-        if self._is_dying(plan.model, lambda: self.engine_plan(plan.kind).model):
+        if self._is_dying(plan.model):
             plan = self.engine_plan(plan.kind)
         transport = self.connection.transport
         context = Context(transport=transport, timing=self.timing, budget=_budget, calls=plan.calls)
@@ -714,9 +716,9 @@ _forks_are_heard = False
 
 
 def _after_fork() -> None:
-    global _budget, _emulator_lock  # the parent's threads, which may hold their locks, are not here
-    _budget, _emulator_lock = UpdateBudget(), threading.Lock()
+    _budget.begin_anew()
     _emulator_users.clear()  # the emulator is the parent's
     HISTORY.forget_what_runs()
     for client in list(_clients):
+        client.history.forget_what_runs()
         client._begin_anew()

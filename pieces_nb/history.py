@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import NamedTuple
 
+from pieces_nb.locks import Lock
 from pieces_nb.text import printable
 
 log = logging.getLogger(__name__)
@@ -64,11 +65,11 @@ class History:
     def __init__(self) -> None:
         self._entries: deque[Entry] = deque(maxlen=_MOST)
         self._count = 0
+        self._lock = Lock()  # guards all here
         self.forget_what_runs()
 
     def forget_what_runs(self) -> None:
         """Go on with what has ended alone: in a child of `fork`, where nothing of the parent's runs or watches."""
-        self._lock = threading.Lock()  # guards all here; the parent's may have been held
         self._running: dict[int, Operation] = {}
         self._watchers: list[Watcher] = []
 

@@ -6,13 +6,15 @@ Its queues have no thread of their own: whoever ends a download begins the next.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from typing import NamedTuple
 
 from pieces_nb.download.download import Context, Download, Lifecycle
+from pieces_nb.download.values import GRACES_TO_BEGIN, Phase
 from pieces_nb.errors import PiecesError
 from pieces_nb.history import Entry, History, Operation
+from pieces_nb.locks import Lock
 from pieces_nb.model.models import Model
 
 
@@ -36,7 +38,7 @@ class Registry:
 
     def __init__(self, history: History) -> None:
         self._history = history
-        self._lock = threading.Lock()  # guards all below; held while one is begun, so that two calls begin one
+        self._lock = Lock()  # guards all below; held while one is begun, so that two calls begin one
         self._followed: dict[str, Download] = {}
         self._queues: list[_Queue] = []
         self._goes_on = False  # a thread looks for the next of the queues: no other need
@@ -183,19 +185,28 @@ def _entry(download: Download, operation: Operation) -> Entry:
     )
 
 
-def outlives(download: Download, look: Callable[[], Model], *, within_s: float, every_s: float) -> bool:
-    """Whether a download goes on although a snapshot has called its model idle: its flag lags, or it is ending.
+def is_doubtful(download: Download, flag: bool | None) -> bool:
+    """Whether it may be about to end; `flag` is the `downloading` of a snapshot that does not say that it runs."""
+    state = download.state
+    return state.phase is Phase.ENDING or state.refusal is not None or (state.alive and flag is False)
 
-    It has ended, it moves, or a snapshot says again that it runs: whichever comes first tells.
+
+def outlives(download: Download, *, every_s: float) -> bool:
+    """Whether a download that is in doubt goes on: its flag lags, or it is ending.
+
+    It ends, or something newer than the doubt says that it runs, whichever comes first. Where neither does, no end is
+    in sight: the server does not answer, or does not tell.
     """
-    told = threading.Event()
-    before = download.percentage
-    stop = download.subscribe(lambda one: told.set() if one.done or one.percentage != before else None)
-    deadline = monotonic() + within_s
+    news = threading.Event()
+    stop = download.subscribe(lambda _one: news.set())
+    timing, since = download.state.timing, download.doubt()
+    deadline = monotonic() + GRACES_TO_BEGIN * timing.start_grace_s + timing.settle_s + timing.poll_closed_s
     try:
-        while not told.wait(every_s) and monotonic() < deadline:
-            if look().downloading:
-                break
-        return not download.done
+        while download.lifecycle is Lifecycle.RUNNING and monotonic() < deadline:
+            if download.state.alive_at > since:
+                return True
+            news.wait(every_s)
+            news.clear()
+        return download.lifecycle is Lifecycle.RUNNING
     finally:
         stop()

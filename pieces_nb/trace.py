@@ -25,7 +25,6 @@ import os
 import platform
 import re
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
@@ -37,6 +36,7 @@ from pieces_nb import __version__
 from pieces_nb.client import ModelClient, Settings
 from pieces_nb.download.download import Download
 from pieces_nb.errors import BadArguments, ModelStateError, PiecesError
+from pieces_nb.locks import Lock
 from pieces_nb.model.models import Model
 from pieces_nb.text import Step, printable
 from pieces_nb.wire.addresses import host_of, is_loopback, quoted_id
@@ -141,7 +141,7 @@ class Recorder:
 
     def __init__(self, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()  # guards all below: one line at a time
+        self._lock = Lock()  # guards all below: one line at a time
         self._file: BinaryIO | None = None
         self._redact: Redact = str
         self._prefix = ""

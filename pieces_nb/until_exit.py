@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pieces_nb.errors import ModelNotFound, PiecesError, WaitTimeout
+from pieces_nb.locks import Lock
 
 if TYPE_CHECKING:
     from pieces_nb.model.models import Model
@@ -40,7 +41,7 @@ class Watcher:
 
     def __init__(self, *, command: Iterable[str] = (), poll_s: float = POLL_S) -> None:
         self._command = [*(command or (sys.executable, "-m", __name__)), f"{poll_s:g}"]
-        self._lock = threading.Lock()  # guards the two below, and one writer of the pipe at a time
+        self._lock = Lock()  # guards the two below, and one writer of the pipe at a time
         self._process: subprocess.Popen[str] | None = None
         self._held: set[str] = set()
 
@@ -106,7 +107,6 @@ class Watcher:
     def abandon(self) -> None:
         """Let go of the pipe in a forked child: the watcher watches its parent alone."""
         process, self._process = self._process, None
-        self._lock = threading.Lock()  # it may have been held in the parent
         self._held = set()
         if process is not None and process.stdin is not None:
             with Path(os.devnull).open("w") as nowhere:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from pieces_nb import operations
 from pieces_nb.errors import ModelStateError, PiecesError
 from pieces_nb.history import History
+from pieces_nb.locks import Lock
 from pieces_nb.machine import Machine, machine_of
 from pieces_nb.model import fields, rules
 from pieces_nb.model.models import Model
@@ -117,7 +118,7 @@ class _Loan:
     """One model in the `loaded()` blocks of a client."""
 
     def __init__(self) -> None:
-        self.changing = threading.Lock()  # guards the two below; held while the model is loaded and unloaded
+        self.changing = Lock()  # guards the two below; held while the model is loaded and unloaded
         self.users = 0
         self.ours = False  # whether it is in memory because a block loaded it
 
@@ -126,7 +127,7 @@ class Loans:
     """What `loaded()` blocks have loaded. Of several blocks with one model, in any threads, the last unloads it."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _loans
+        self._lock = Lock()  # guards _loans
         self._loans: dict[str, _Loan] = {}
 
     @contextmanager

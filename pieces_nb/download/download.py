@@ -248,7 +248,16 @@ class Download:
         if remove is None:
             view(self)
             return lambda: None
-        return remove
+        return lambda: None if self._is_forked else remove()  # a child calls no view, and has no lock of one
+
+    def doubt(self) -> float:
+        """Have the server asked now whether it still runs; what is heard of it counts if it is newer than the result.
+
+        That is a moment of the state's clock.
+        """
+        at = self._follower.now()
+        self._follower.put(ds.Doubted())
+        return at
 
     def at_end(self, call: View) -> None:
         """Have `call(download)` called when it has ended or is closed, before anybody who waits goes on.
@@ -377,7 +386,11 @@ class Download:
                     return
                 before = self.state.cancel
                 self._follower.put(ds.CancelAsked())
-                self._confirm_cancel(before)
+                try:
+                    self._confirm_cancel(before)
+                except CancelNotConfirmed:
+                    self._follower.put(ds.CancelGivenUp())  # before any that is asked for after this
+                    raise
 
     def withdraw(self) -> bool:
         """Cancel it if it waits for its turn; False if it has begun, ended or been closed."""

@@ -21,6 +21,7 @@ from pieces_nb.download import state as ds
 from pieces_nb.download.calls import Calls, ModelCalls
 from pieces_nb.download.throttle import INTERVAL_S, Throttle, UpdateBudget
 from pieces_nb.errors import ModelNotFound, ModelStateError, PiecesError, PiecesServerError, PiecesUnreachable
+from pieces_nb.locks import Lock
 from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
 from pieces_nb.wire.http import Transport
 from pieces_nb.wire.websocket import ProgressSocket, SocketEnded
@@ -104,7 +105,7 @@ class Follower:
         self._newest = self.state  # the thread's own; `state` follows it, at the end when the views are ready for it
         self._posts = not joined
         self._looks_first = queued
-        self._turn = threading.Lock()  # held while a queued one is begun, canceled or closed: one of these happens
+        self._turn = Lock()  # held while a queued one is begun, canceled or closed: one of these happens
         self._inbox: queue.SimpleQueue[_Mail] = queue.SimpleQueue()
         self._socket: ProgressSocket | None = None  # the open one; the thread's own
         self._opening: ProgressSocket | None = None  # one that shakes hands; stop() shuts it
@@ -216,7 +217,8 @@ class Follower:
     def _step(self) -> None:
         self._look_at_the_clock()
         now = self.now()
-        self.advance(ds.TimePassed())
+        if ds.time_tells(self._newest, now=now):
+            self.advance(ds.TimePassed())
         if now >= self._newest.ask_at and self._may_ask(now):
             self._call("snapshot", lambda: self._ask(now))
         if ds.cancel_is_due(self._newest, now=now):
@@ -256,6 +258,8 @@ class Follower:
         now = self.now()
         if self._socket is not None and self._expects_answer(now):
             return _BUSY_SLICE_S
+        if self._socket is not None and self._rest_s() > 0:
+            return 0.0  # among many bars: what is there is read at once, and the waiting is the rest after it
         asks_in_s = self._newest.ask_at - now if self._may_ask(now) else _SLICE_S
         pause_s = min(_SLICE_S, asks_in_s, self._throttle.wait_s(now, otherwise=_SLICE_S))
         return max(_SHORTEST_S, pause_s)

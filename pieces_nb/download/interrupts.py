@@ -14,12 +14,14 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from pieces_nb.locks import Lock
+
 _FRESH_S = 2.0  # a task that is canceled so soon after the signal was canceled because of it
 
 
 class _Interrupts:
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards _waiting and the handler that is in place
+        self._lock = Lock()  # guards _waiting and the handler that is in place
         self._waiting = 0
         self._found: Any = None
         self._at = float("-inf")

@@ -20,9 +20,11 @@ from pieces_nb.download.values import (
     CancelAnswered,
     CancelAsked,
     CancelEvent,
+    CancelGivenUp,
     CancelRefused,
     CancelSent,
     CancelUnanswered,
+    Doubted,
     DownloadState,
     Event,
     FrameHeard,
@@ -56,9 +58,11 @@ __all__ = [
     "Cancel",
     "CancelAnswered",
     "CancelAsked",
+    "CancelGivenUp",
     "CancelRefused",
     "CancelSent",
     "CancelUnanswered",
+    "Doubted",
     "DownloadState",
     "Event",
     "FrameHeard",
@@ -89,6 +93,7 @@ __all__ = [
     "speed_history",
     "start",
     "time_left_s",
+    "time_tells",
     "wall_time",
 ]
 
@@ -156,10 +161,12 @@ def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:
             state = _socket_opened(state, now)
         case SocketLost():
             state = _socket_lost(state, event, now)
-        case CancelAsked() | CancelSent() | CancelAnswered() | CancelUnanswered() | CancelRefused():
+        case CancelAsked() | CancelSent() | CancelAnswered() | CancelUnanswered() | CancelRefused() | CancelGivenUp():
             state = _canceling(state, event, now)
         case Thawed(stopped_s):
             state = _thawed(state, stopped_s, now)
+        case Doubted():
+            state = state._replace(ask_at=min(state.ask_at, now))
         case Broke(words):
             state = _ended(state, DownloadStatus.FAILED, f"pieces_nb itself failed: {words}", now)
         case TurnCame() | TimePassed():
@@ -493,7 +500,7 @@ def _canceling(state: DownloadState, event: CancelEvent, now: float) -> Download
     cancel = state.cancel
     match event:
         case CancelAsked():
-            # Two are one, unless the first was refused or has been ignored.
+            # Two are one, unless nothing is to be expected of the first any more.
             standing = cancel is not None and not _is_spent(state, cancel, now)
             return state if standing else state._replace(cancel=Cancel(now), ask_at=now)
         case CancelSent():
@@ -504,6 +511,7 @@ def _canceling(state: DownloadState, event: CancelEvent, now: float) -> Download
                 sent_flagged=record.flagged,
                 sent_ended=record.flagged and record.idle is not None,
                 in_flight=True,
+                refused=None,
             )
         case CancelAnswered() if cancel is not None:
             cancel = cancel._replace(in_flight=False, accepted_at=now, refused=None)
@@ -511,16 +519,21 @@ def _canceling(state: DownloadState, event: CancelEvent, now: float) -> Download
             cancel = cancel._replace(in_flight=False)
         case CancelRefused(words) if cancel is not None:
             cancel = cancel._replace(in_flight=False, refused=words)
+        case CancelGivenUp() if cancel is not None:
+            return state._replace(cancel=cancel._replace(given_up=True))
     return state._replace(cancel=cancel, ask_at=now)
 
 
 def _is_spent(state: DownloadState, cancel: Cancel, now: float) -> bool:
-    """Whether nothing is to be expected of it any more, so that another may be sent."""
-    if cancel.sent_at is None or cancel.in_flight:
+    """Whether nothing is to be expected of it any more, so that another is sent: this alone says so.
+
+    It was refused for good, or somebody was told that it is not confirmed; where nobody waited to be told (an
+    interrupt ends the waiting), as much time has passed.
+    """
+    if cancel.sent_at is None:
         return False
-    if cancel.refused is not None and cancel.accepted_at is None and cancel.sent_running:
-        return True
-    return now - cancel.sent_at >= state.timing.cancel_within_s
+    is_refused = cancel.refused is not None and cancel.accepted_at is None and cancel.sent_running
+    return is_refused or cancel.given_up or now - cancel.asked_at >= state.timing.cancel_within_s
 
 
 def cancel_is_due(state: DownloadState, *, now: float) -> bool:
@@ -572,11 +585,16 @@ def _socket_lost(state: DownloadState, event: SocketLost, now: float) -> Downloa
     )
 
 
-def _check_stall(state: DownloadState, now: float) -> DownloadState:
+def time_tells(state: DownloadState, *, now: float) -> bool:
+    """Return whether `TimePassed` would change the state: nothing moves for so long that it is a stall."""
     attempt = state.current
-    if attempt.stalled_at is None and now - attempt.progress_at >= state.timing.stall_after_s:
-        return state._replace(current=attempt._replace(stalled_at=attempt.progress_at))
-    return state
+    return attempt.stalled_at is None and now - attempt.progress_at >= state.timing.stall_after_s
+
+
+def _check_stall(state: DownloadState, now: float) -> DownloadState:
+    if not time_tells(state, now=now):
+        return state
+    return state._replace(current=state.current._replace(stalled_at=state.current.progress_at))
 
 
 def _thawed(state: DownloadState, stopped_s: float, now: float) -> DownloadState:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+from pieces_nb.locks import Lock
+
 log = logging.getLogger(__name__)
 
 
@@ -86,7 +88,7 @@ class Subscribers:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._lock = threading.Lock()  # guards the two below
+        self._lock = Lock()  # guards the two below
         self._all: list[_Subscriber] = []
         self._finished = False
 

@@ -5,13 +5,12 @@ No clock: callers pass `now`. One `UpdateBudget` bounds all bars together; a `Th
 
 from __future__ import annotations
 
-import threading
+from pieces_nb.locks import Lock
 
 INTERVAL_S = 0.1
 MOST_PER_S = 45.0  # of the bars; the line with their total comes on top
 TOTAL_INTERVAL_S = 0.5
 SLACK = 1.08  # were the budget spent to the last, some bars would always come too late for their turn
-_RETRY_S = 0.02
 
 
 class UpdateBudget:
@@ -20,7 +19,11 @@ class UpdateBudget:
     def __init__(self, *, interval_s: float = INTERVAL_S, most_per_s: float = MOST_PER_S) -> None:
         self._interval_s = interval_s
         self._most_per_s = most_per_s
-        self._lock = threading.Lock()  # guards the three below
+        self._lock = Lock()  # guards the three below
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Nothing runs: at the beginning, and in a child of `fork`."""
         self._running = 0
         self._left = 1.0
         self._counted_at = 0.0
@@ -46,17 +49,18 @@ class UpdateBudget:
         """
         return (self.interval_s - self._interval_s) / 2.5
 
-    def take(self, now: float) -> bool:
-        """Spend one update, if there is one to spend."""
+    def turn(self, now: float) -> float:
+        """Spend one update, and return when it may be shown: now, or when those before it have been.
+
+        Whoever is told a later time keeps it; asking again and again would cost more than what is shown.
+        """
         with self._lock:
             # At most a tenth of a second's worth is saved up, so that a burst stays within the rate as well.
             most = max(1.0, self._most_per_s * self._interval_s)
             self._left = min(most, self._left + max(0.0, now - self._counted_at) * self._most_per_s)
             self._counted_at = now
-            if self._left < 1.0:
-                return False
             self._left -= 1.0
-            return True
+            return now + max(0.0, -self._left) / self._most_per_s
 
 
 class Throttle:
@@ -66,6 +70,7 @@ class Throttle:
         self._budget = budget
         self._next_at = float("-inf")
         self._waiting = False
+        self._has_turn = False  # one is spent already, for _next_at
 
     def changed(self) -> None:
         """Say that there is something new to show; nothing is shown twice for two of these."""
@@ -75,10 +80,12 @@ class Throttle:
         """Whether to show it now; True spends the turn."""
         if not self._waiting or now < self._next_at:
             return False
-        if not self._budget.take(now):
-            self._next_at = now + _RETRY_S
-            return False
-        self._waiting = False
+        if not self._has_turn:
+            self._next_at = self._budget.turn(now)
+            self._has_turn = True
+            if now < self._next_at:
+                return False
+        self._waiting = self._has_turn = False
         self._next_at = now + self._budget.interval_s
         return True
 

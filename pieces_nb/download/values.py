@@ -133,6 +133,10 @@ class TurnCame(NamedTuple):
     """One that was queued begins now."""
 
 
+class Doubted(NamedTuple):
+    """Somebody has reason to think that it is over: the server is to be asked now."""
+
+
 class CancelAsked(NamedTuple):
     """Somebody here wants it canceled."""
 
@@ -155,6 +159,10 @@ class CancelRefused(NamedTuple):
     words: str = ""
 
 
+class CancelGivenUp(NamedTuple):
+    """Somebody who asked for it waits for it no longer, and has said that it is not confirmed."""
+
+
 class Thawed(NamedTuple):
     """Our process stood still for so long; the caller's clock did too."""
 
@@ -172,7 +180,7 @@ class TimePassed(NamedTuple):
 
 
 StartEvent = StartAnswered | StartRefused | StartUnanswered
-CancelEvent = CancelAsked | CancelSent | CancelAnswered | CancelUnanswered | CancelRefused
+CancelEvent = CancelAsked | CancelSent | CancelAnswered | CancelUnanswered | CancelRefused | CancelGivenUp
 Event = (
     TurnCame
     | FrameHeard
@@ -184,6 +192,7 @@ Event = (
     | SocketLost
     | CancelEvent
     | Thawed
+    | Doubted
     | Broke
     | TimePassed
 )
@@ -224,6 +233,7 @@ class Cancel(NamedTuple):
     in_flight: bool = False
     accepted_at: float | None = None
     refused: str | None = None  # the server's words to the last one sent
+    given_up: bool = False  # somebody who waited for it has told its user that it is not confirmed
 
 
 class Socket(NamedTuple):

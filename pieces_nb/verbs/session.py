@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from pieces_nb.errors import BadArguments, PiecesError
+from pieces_nb.locks import Lock
 from pieces_nb.text import PROGRAMS, Step
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Session:
         self.url = ""
         self._client: ModelClient | None = None
         self._seen: list[Model] = []  # for completion
-        self._refreshing = threading.Lock()
+        self._refreshing = Lock()
 
     def set_up(self, *, url: str, settings: Settings | None = None) -> None:
         """Take the settings as they are now; another address means another client at the next call."""

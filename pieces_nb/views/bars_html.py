@@ -109,13 +109,16 @@ def _paint(how: Condition) -> str:
     return colour
 
 
-def row_html(download: Download, *, trail: str = "", note: str = "") -> str:
-    """Return the row of one download: its name, words and bar; or, at the end, its record. `note` is said after all."""
+def row_html(download: Download, *, trail: str = "", note: str = "", words: str = "") -> str:
+    """Return the row of one download: its name, words and bar; or, at the end, its record. `note` is said after all.
+
+    `words` are its `progress_words`, for one who has them already.
+    """
     if download.done:
         return record_html(download, note=note)
     return bar_html(
         name_of(download),
-        with_note(progress_words(download), note),
+        with_note(words or progress_words(download), note),
         percentage=download.percentage,
         how=condition(download),
         label=f"download of {name_of(download)}",

@@ -18,6 +18,7 @@ from weakref import WeakKeyDictionary
 from pieces_nb.download.download import Download
 from pieces_nb.download.throttle import INTERVAL_S, TOTAL_INTERVAL_S
 from pieces_nb.errors import PiecesError
+from pieces_nb.locks import Lock
 from pieces_nb.text import Step, printable
 from pieces_nb.views.bars_html import Trail, bar_html, mimebundle, row_html
 from pieces_nb.views.outputs import (
@@ -68,7 +69,7 @@ _LOOK_FOR_S = 5.0
 
 # One download --------------------------------------------------------------------------------------------------------
 
-_rows_lock = threading.Lock()  # guards the next
+_rows_lock = Lock()  # guards the next
 _rows: WeakKeyDictionary[Download, int] = WeakKeyDictionary()  # how many rows show a download
 
 
@@ -97,9 +98,8 @@ class Row:
         self._trail = Trail()
         self._shown_at = float("-inf")
         # The words wrap within their own width, so that they never move the button.
-        self._html = ipywidgets.HTML(
-            value=self._written(), placeholder=self._told(), layout={"flex": "1 1 auto", "min_width": "0"}
-        )
+        written, told = self._written()
+        self._html = ipywidgets.HTML(value=written, placeholder=told, layout={"flex": "1 1 auto", "min_width": "0"})
         self._button: Any = None
         self._canceling = False
         self.box = ipywidgets.HBox([self._html], layout={"align_items": "center"})
@@ -115,28 +115,26 @@ class Row:
         if rows > 1 and not download.done and now - self._shown_at < INTERVAL_S * (rows - 0.5):
             return
         self._shown_at = now
+        written, told = self._written()
         with self._html.hold_sync():  # both in one message
-            self._html.value = self._written()
-            self._html.placeholder = self._told()
+            self._html.value = written
+            self._html.placeholder = told
         if download.done:
             self.drop_button()
         if self.then is not None:
             self.then(download)
 
-    def _told(self) -> str:
-        """The row for programs, as JSON; '' once it has ended. A page shows no placeholder of an HTML widget."""
-        if self.download.done:
-            return ""
-        download = self.download
-        told = {"name": name_of(download), "percentage": download.percentage, "words": progress_words(download)}
-        return json.dumps(told)
-
-    def _written(self) -> str:
+    def _written(self) -> tuple[str, str]:
+        """Return the row as HTML, and for programs as JSON, which a page does not show: '' once it has ended."""
         download = self.download
         self.figures = figures_of(download)
+        if download.done:
+            return row_html(download, note=self.note), ""
         self._trail.note(download.percentage, now=self._clock())
         trail = self._trail.svg if condition(download) is Condition.RUNNING else ""
-        return row_html(download, trail=trail, note=self.note)
+        words = progress_words(download)
+        told = {"name": name_of(download), "percentage": download.percentage, "words": words}
+        return row_html(download, trail=trail, note=self.note, words=words), json.dumps(told)
 
     @property
     def note(self) -> str:
@@ -229,8 +227,8 @@ class LiveBlock:
 
         self.downloads = list(downloads)
         self.cell = ""
-        self._lock = threading.Lock()  # guards _total_at and the one writer of _total at a time
-        self._buttons_lock = threading.Lock()  # guards the three below
+        self._lock = Lock()  # guards _total_at and the one writer of _total at a time
+        self._buttons_lock = Lock()  # guards the three below
         self._waiting = waiting
         self._has_buttons = not waiting or clicks_are_heard()
         self._hint = ipywidgets.HTML(value=self._hint_html()) if waiting else None
@@ -312,7 +310,7 @@ class LiveBlock:
 
     def _end(self) -> None:
         """Without somebody who waits, the output becomes the record; the widget shows it too, for a page reloaded."""
-        if not self._waiting:
+        if not self._waiting and not self._output.ended:  # the views of all that end together come here
             self._output.become(mimebundle(self.downloads, notes=[row.note for row in self._rows]))
 
     def stop_waiting(self) -> None:

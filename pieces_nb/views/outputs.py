@@ -16,6 +16,7 @@ from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pieces_nb.locks import Lock
 from pieces_nb.text import Front, Step, worded
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ class LiveOutput:
         self._box = box
         self._standing = standing
         self._clock = clock
-        self._lock = threading.Lock()  # guards what follows, and the order of the updates
+        self._lock = Lock()  # guards what follows, and the order of the updates
         self._words: Any = None
         self._widget: Any = None
         self._kept_at = float("-inf")
@@ -173,6 +174,11 @@ class LiveOutput:
                 self._pause_s = min(KEEP_EVERY_S, 2 * self._pause_s)
             self._kept_at = now
             self._words.update(self._standing().bundle(datetime.now().astimezone()), raw=True)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has become what stays."""
+        return self._ended
 
     def become(self, bundle: dict[str, str]) -> None:
         """Leave this and no widget in the page; later calls change nothing any more."""

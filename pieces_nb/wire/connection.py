@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 from pieces_nb.errors import PiecesError, PiecesUnreachable, ProtocolError
+from pieces_nb.locks import Lock
 from pieces_nb.model.models import Model
 from pieces_nb.text import Step
 from pieces_nb.wire import endpoints
@@ -72,7 +72,7 @@ class Connection:
         self._find = find
         self._make_transport = make_transport  # of the address and `timeout_s`; a recording needs one of its own
         # Guards that the three below change together. Held for assignments only, never while something is asked.
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._transport: Transport | None = None
         self._found: Found | None = None
         self._closed = False

@@ -21,6 +21,8 @@ from pieces_nb.wire.certificates import tls_context
 
 MOST_FRAME_BYTES = 2**20
 MOST_HANDSHAKE_BYTES = 64 * 2**10
+_WHOLE_TEXT = 0x81  # the first byte of a text that is not continued; the second is its length up to 125, unmasked
+_SHORT = 125
 _STATUS = re.compile(r"HTTP/1\.[01] (\d{3})(?: |\Z)")
 _ACCEPT_SALT = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, 1.3
 
@@ -51,6 +53,21 @@ class _BufferedWebSocket(websocket.WebSocket):
     @property
     def has_ahead(self) -> bool:
         return self._at < len(self._ahead)
+
+    def whole_message(self) -> bytes | None:
+        """Return the next message if it lies ahead in one short text frame, as nearly all do; None: `recv_data` tells.
+
+        That takes a tenth of the time, and a hundred downloads have a thousand frames a second. `recv_data` stops amid
+        a message only when nothing lies ahead, so that what does is a beginning.
+        """
+        ahead, at = self._ahead, self._at
+        if len(ahead) - at < 2 or ahead[at] != _WHOLE_TEXT or ahead[at + 1] > _SHORT:
+            return None
+        end = at + 2 + ahead[at + 1]
+        if end > len(ahead):
+            return None
+        self._at = end
+        return ahead[at + 2 : end]
 
     def _recv(self, bufsize: int) -> bytes:
         if self._at >= len(self._ahead):
@@ -150,6 +167,8 @@ class ProgressSocket:
 
     def read(self, timeout_s: float) -> bytes | None:
         """Return the next message as it came, None if none came in time; `SocketEnded` when there will be none."""
+        if (message := self._websocket.whole_message()) is not None:
+            return message
         try:
             # Whatever keeps it busy without a message, pings or a frame that drips, ends with the time.
             self._websocket.until = time.monotonic() + max(timeout_s, 0.001)

@@ -22,11 +22,15 @@ from tests.hostile.server import (
     http,
     in_turn,
     model_of,
+    pause,
     progress,
+    repeated,
     says,
     text,
+    until,
     websocket,
 )
+from tests.waiting import until_download
 
 
 def begun(client: ModelClient, server: HostileServer) -> Download:
@@ -96,6 +100,58 @@ def test_download_does_not_hand_out_a_dying_one(odd: HostileServer) -> None:
         assert second is not first
         assert not second.joined
         odd.wait_for("start", 2)
+
+
+def test_download_does_not_hand_out_one_that_has_died_without_a_word(odd: HostileServer) -> None:
+    """The socket stays open and silent, and it is long until the next question is due."""
+    timing = replace(QUICK, settle_s=0.2, start_grace_s=0.4, poll_s=30.0)
+    with ModelClient(odd.url, timing=timing) as client:
+        first = begun(client, odd)
+        odd.models[ID]["downloading"] = False
+        odd.answers["start"] = answers_after(lambda model: model.update(downloading=True))
+        second = client.download(ID)
+        assert second is not first
+        assert str(first.status) == "FAILED"
+        odd.wait_for("start", 2)
+
+
+def test_download_does_not_hand_out_one_that_a_frame_has_ended_where_no_flag_tells(odd: HostileServer) -> None:
+    del odd.models[ID]["downloading"]
+    odd.answers["start"] = says(http(b"", "204 No Content"))
+    ending = threading.Event()
+    odd.answers["progress"] = websocket(
+        progress("IN-PROGRESS", 10), pause(0.3), progress("IN-PROGRESS", 20), until(ending), progress("FAILED")
+    )
+    with ModelClient(odd.url, timing=replace(QUICK, settle_s=1.0, start_grace_s=1.0)) as client:
+        first = client.download(ID)
+        until_download(first, lambda one: one.percentage == 20)
+        ending.set()
+        until_download(first, lambda one: one.state.verdict is not None)
+        assert client.download(ID) is not first
+        odd.wait_for("start", 2)
+
+
+def test_download_does_not_hand_out_one_whose_start_was_refused(odd: HostileServer) -> None:
+    refused = says(text("the disk is full", "507 Insufficient Storage"))
+    odd.answers["start"] = in_turn(refused, answers_after(lambda model: model.update(downloading=True)))
+    with ModelClient(odd.url, timing=replace(QUICK, settle_s=1.0)) as client:
+        first = client.download(ID)
+        until_download(first, lambda one: one.state.refusal is not None)
+        second = client.download(ID)
+        assert second is not first
+        assert "the disk is full" in str(first.error)
+        odd.wait_for("start", 2)
+
+
+def test_download_hands_out_one_that_runs_on_although_its_start_was_refused(odd: HostileServer) -> None:
+    """It ran already, and the server says so in its own way."""
+    odd.answers["start"] = says(text("it is downloading already", "409 Conflict"))
+    odd.answers["progress"] = websocket(repeated(0.02, progress("IN-PROGRESS", 10), progress("IN-PROGRESS", 20)))
+    with ModelClient(odd.url, timing=replace(QUICK, settle_s=5.0)) as client:
+        first = client.download(ID)
+        until_download(first, lambda one: one.state.refusal is not None)
+        assert client.download(ID) is first
+        assert odd.count("start") == 1
 
 
 def test_a_flag_that_lags_makes_no_second_download(odd: HostileServer, odd_client: ModelClient) -> None:

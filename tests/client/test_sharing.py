@@ -6,16 +6,25 @@ import copy
 import math
 import os
 import pickle
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
 
 from pieces_nb import ModelClient, Settings
+from pieces_nb import client as client_module
+from pieces_nb.download.download import Download
+from pieces_nb.download.interrupts import INTERRUPTS
 from pieces_nb.errors import BadArguments, PiecesError
-from pieces_nb.history import HISTORY
-from tests.hostile.server import ID, HostileServer, progress, websocket
+from pieces_nb.history import HISTORY, History
+from pieces_nb.views import notebook
+from tests.conftest import QUICK
+from tests.hostile.server import DEADLINE_S, ID, HostileServer, progress, websocket
+from tests.waiting import until_download
 
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 
@@ -25,6 +34,8 @@ def in_child(check: Callable[[], object]) -> str:
     read_end, write_end = os.pipe()
     child = os.fork()
     if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(int(DEADLINE_S))  # one that waits for a lock for ever says nothing
         try:
             words = repr(check())
         except BaseException as exc:  # noqa: BLE001 - a child must not go on with the parent's tests
@@ -61,6 +72,78 @@ def test_a_lock_that_a_thread_holds_at_the_fork_is_free_in_the_child(
     with odd_client._lock, HISTORY._lock:
         words = in_child(lambda: (len(odd_client.downloads), HISTORY.running()))
     assert words == "(0, [])"
+
+
+def used(client: ModelClient, download: Download, history: History, unsubscribe: Callable[[], None]) -> str:
+    """All that a child may do with what it has from its parent, and with what it makes itself."""
+    client.connect()
+    client.settings.timeout_s = 5
+    assert client.get(ID).name == "Phi-2"
+    assert (list(client.downloads), client.history.running(), history.running()) == ([], [], [])
+    unsubscribe()
+    download.subscribe(lambda _one: None)()
+    joined = client.progress(ID)[0]
+    assert joined is not download
+    until_download(joined, lambda one: one.percentage is not None)
+    joined.close()
+    download.cancel()
+    with suppress(PiecesError), client.loaded(ID):
+        pass
+    client.close()
+    with ModelClient("http://127.0.0.1:9") as other:
+        assert list(other.downloads) == []
+    return "free"
+
+
+# Each lock that a thread of the parent may hold in the moment of a fork, by whose it is.
+HELD: dict[str, Callable[[ModelClient, Download, History], Any]] = {
+    "the client": lambda client, _download, _history: client._lock,
+    "the clients": lambda _client, _download, _history: client_module._emulator_lock,
+    "the connection": lambda client, _download, _history: client._connection._lock,
+    "the registry": lambda client, _download, _history: client._registry._lock,
+    "the history": lambda _client, _download, _history: HISTORY._lock,
+    "a history of its own": lambda _client, _download, history: history._lock,
+    "the budget of updates": lambda _client, _download, _history: client_module._budget._lock,
+    "the budget of a download": lambda _client, download, _history: download._context.budget._lock,
+    "a download's views": lambda _client, download, _history: download._subscribers._lock,
+    "one of its views": lambda _client, download, _history: download._subscribers._all[0]._changed,
+    "a download's turn": lambda _client, download, _history: download._follower._turn,
+    "the rows in a notebook": lambda _client, _download, _history: notebook._rows_lock,
+    "the interrupts": lambda _client, _download, _history: INTERRUPTS._lock,
+}
+
+
+@contextmanager
+def held(lock: Any) -> Iterator[None]:
+    """Have another thread hold a lock."""
+    holds, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with lock:
+            holds.set()
+            over.wait(DEADLINE_S)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert holds.wait(DEADLINE_S)
+    yield
+    over.set()
+    thread.join(DEADLINE_S)
+
+
+@forks
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("whose", HELD)
+def test_a_lock_that_another_thread_holds_at_the_fork_is_free_in_the_child(odd: HostileServer, whose: str) -> None:
+    odd.answers["progress"] = websocket(progress("IN-PROGRESS", 10))
+    record = History()
+    with ModelClient(odd.url, timing=QUICK, history=record) as client:
+        download = client.download(ID)
+        until_download(download, lambda one: one.percentage is not None)
+        unsubscribe = download.subscribe(lambda _one: None)
+        with held(HELD[whose](client, download, record)):
+            words = in_child(lambda: used(client, download, record, unsubscribe))
+    assert words == "'free'"
 
 
 @pytest.mark.parametrize("make", [pickle.dumps, copy.copy, copy.deepcopy])

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -579,6 +580,25 @@ def test_an_ignored_cancel_does_not_turn_a_later_failure_into_canceled(server: H
     fail.set()
     with pytest.raises(DownloadFailed):
         download.wait(DEADLINE_S)
+
+
+def test_the_next_cancel_after_one_that_was_not_confirmed_is_sent_again(server: HostileServer, begin: Start) -> None:
+    server.answers["cancel"] = says(http(model_of()))
+    download = at_40(begin(timing=BRIEF))
+    for sent in (1, 2, 3, 4):
+        with pytest.raises(CancelNotConfirmed):
+            download.cancel()
+        until_so(lambda sent=sent: server.count("cancel") == sent, lambda: f"sent: {server.count('cancel')}")  # type: ignore[misc]  # bound
+
+
+def test_the_next_cancel_is_sent_again_while_the_answer_to_the_last_hangs(server: HostileServer, begin: Start) -> None:
+    server.answers["cancel"] = in_turn(silence, answers_after(lambda model: model.update(downloading=False)))
+    download = at_40(begin(timing=BRIEF))
+    with pytest.raises(CancelNotConfirmed):
+        download.cancel()
+    with suppress(CancelNotConfirmed):  # 0.4 s may be short
+        download.cancel()
+    until_so(lambda: server.count("cancel") == 2)
 
 
 def test_several_are_canceled_all_at_once_and_what_failed_is_told(server: HostileServer, begin: Start) -> None:

@@ -15,6 +15,7 @@ from pieces_nb.download.state import (
     Broke,
     CancelAnswered,
     CancelAsked,
+    CancelGivenUp,
     CancelRefused,
     CancelSent,
     CancelUnanswered,
@@ -313,7 +314,8 @@ def test_an_ended_state_ignores_everything() -> None:
     ended = play(running(), seen(THERE, 5))
     events: list[Event] = [
         *(frame("IN-PROGRESS", 3), frame("RESET"), SnapshotSeen(IDLE, 9), ModelGone("x"), SocketLost("y")),
-        *(CancelAsked(), CancelSent(), CancelAnswered(), CancelUnanswered(), CancelRefused(), StartRefused("z")),
+        *(CancelAsked(), CancelSent(), CancelAnswered(), CancelUnanswered(), CancelRefused(), CancelGivenUp()),
+        StartRefused("z"),
         *(StartAnswered(), StartUnanswered(), NoAnswer("w"), TimePassed(), SocketOpened(), Thawed(8), Broke("v")),
     ]
     for event in events:
@@ -816,6 +818,34 @@ def test_a_refused_cancel_can_be_asked_for_again() -> None:
     assert cancel_is_due(state, now=6)
 
 
+def test_a_cancel_that_was_given_up_is_sent_again_when_the_next_one_is_asked_for() -> None:
+    """Who waits counts from the asking, which comes before the sending: that must not make two one."""
+    state = play(running(), (5, CancelAsked()), (5.2, CancelSent()), (5.3, CancelAnswered()), *every(RUNNING, 6, 14))
+    state = play(state, (15, CancelGivenUp()))
+    assert not cancel_is_due(state, now=15)
+    assert cancel_is_due(play(state, (15, CancelAsked())), now=15)
+
+
+def test_a_cancel_whose_answer_hangs_is_sent_again_after_it_was_given_up() -> None:
+    state = play(running(), (5, CancelAsked()), (5.2, CancelSent()), (15, CancelGivenUp()), (15, CancelAsked()))
+    assert cancel_is_due(state, now=15)
+
+
+def test_a_cancel_for_which_nobody_waits_any_more_is_spent_after_as_long() -> None:
+    state = play(running(), (5, CancelAsked()), (5.2, CancelSent()), (14.9, CancelAsked()))
+    assert not cancel_is_due(state, now=14.9)
+    assert cancel_is_due(play(state, (15, CancelAsked())), now=15)
+
+
+def test_a_cancel_that_is_sent_again_is_not_refused_by_the_answer_to_the_first() -> None:
+    """The first came before the download had begun; what the server says of the second is not known yet."""
+    state = play(posted(), (0.5, CancelAsked()), (0.5, CancelSent()), (0.6, CancelRefused("nothing to cancel")))
+    state = play(state, seen(RUNNING, 3), (3, CancelSent()))
+    assert state.cancel is not None
+    assert state.cancel.refused is None
+    assert not cancel_is_due(play(state, (3.1, CancelAsked())), now=3.1)  # two are one
+
+
 def test_an_ignored_cancel_can_be_asked_for_again() -> None:
     state = play(canceled(running(), 5), *every(RUNNING, 6, 14), (16, CancelAsked()))
     assert cancel_is_due(state, now=16)
@@ -979,7 +1009,9 @@ EVENTS = st.one_of(
     FRAMES,
     MODELS,
     st.sampled_from([NoAnswer("x"), SocketOpened(), SocketLost("x"), TimePassed(), Thawed(8.0)]),
-    st.sampled_from([CancelAsked(), CancelSent(), CancelAnswered(), CancelUnanswered(), CancelRefused("no")]),
+    st.sampled_from(
+        [CancelAsked(), CancelSent(), CancelAnswered(), CancelUnanswered(), CancelRefused("no"), CancelGivenUp()]
+    ),
     st.sampled_from([StartAnswered(), StartUnanswered(), StartRefused("no"), ModelGone("gone")]),
 )
 STEPS = st.lists(st.tuples(st.floats(0, 400, allow_nan=False), st.floats(0, 20), EVENTS), max_size=40)

@@ -97,26 +97,43 @@ def test_a_bar_that_has_left_gives_its_share_back() -> None:
 
 def test_silence_saves_up_no_more_than_a_tenth_of_a_second() -> None:
     budget = UpdateBudget(interval_s=0.1, most_per_s=50)
-    budget.take(0.0)
-    assert sum(budget.take(1000.0) for _ in range(100)) == 5
+    budget.turn(0.0)
+    assert sum(budget.turn(1000.0) == 1000.0 for _ in range(100)) == 5
+
+
+def test_turns_that_cannot_be_now_come_one_after_the_other_at_the_budgets_rate() -> None:
+    budget = UpdateBudget(interval_s=0.1, most_per_s=10)
+    assert [budget.turn(50.0) for _ in range(4)] == pytest.approx([50.0, 50.1, 50.2, 50.3])
+    assert budget.turn(50.4) == pytest.approx(50.4)
+
+
+def test_a_bar_that_has_to_wait_is_told_for_how_long_and_need_not_ask_again() -> None:
+    budget = UpdateBudget(interval_s=0.1, most_per_s=10)
+    first, second = throttle(budget=budget), throttle(budget=budget)
+    assert shown(first, [50.0]) == [50.0]
+    assert shown(second, [50.0, 50.05]) == []
+    assert second.wait_s(50.05, otherwise=9.0) == pytest.approx(0.05)
+    assert shown(second, [50.11]) == [50.11]
 
 
 def test_a_clock_that_goes_back_gives_no_updates_away() -> None:
     budget = UpdateBudget(interval_s=0.1, most_per_s=10)
-    assert budget.take(100.0)
-    assert not budget.take(50.0)
-    assert not budget.take(50.01)
+    assert budget.turn(100.0) == 100.0
+    assert budget.turn(50.0) > 50.0
+    assert budget.turn(50.01) > 50.01
 
 
 @given(st.lists(st.floats(0, 5), min_size=1, max_size=200))
 def test_whatever_the_rhythm_the_budget_holds(gaps: list[float]) -> None:
     budget = UpdateBudget(interval_s=0.1, most_per_s=20)
     now = start = 1000.0
-    taken = 0
+    turns = []
     for gap in gaps:
         now += gap / 10
-        taken += budget.take(now)
-    assert taken <= (now - start) * 20 + 2 + 1
+        turns.append(budget.turn(now))
+        assert turns[-1] >= now
+    for number, turn in enumerate(sorted(turns), start=1):
+        assert number <= (turn - start) * 20 + 2 + 1
 
 
 def test_news_of_few_bars_is_never_left_unread() -> None:

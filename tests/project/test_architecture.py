@@ -22,7 +22,7 @@ README = Path(__file__).parents[2].joinpath("README.md").read_text("utf-8")
 
 # From the ground up. A module imports what stands before it; a room with a dot of its own name alone counts as one.
 ORDER = (
-    *("text", "errors", "settings", "history"),
+    *("text", "errors", "settings", "locks", "history"),
     *("model.models", "model.fields", "model.resolve", "model.rules", "model.engine"),
     *("wire.addresses", "machine", "wire.certificates", "wire.websocket", "wire.http"),
     *("wire.discovery", "wire.endpoints", "wire.connection"),
@@ -227,6 +227,14 @@ def test_inside_a_package_nothing_goes_round_in_circles() -> None:
 @pytest.mark.parametrize("foreign", FOREIGN)
 def test_what_is_foreign_is_imported_in_one_place(foreign: str) -> None:
     assert {place(one.module) for one in imports() if top(one.imported) == foreign} <= FOREIGN[foreign]
+
+
+def test_every_lock_is_one_that_a_forked_child_finds_free() -> None:
+    """The emulator's are renewed by itself; a view's condition no child comes near."""
+    makers = {name for name, path in modules().items() if re.search(r"threading\.R?Lock\(", path.read_text("utf-8"))}
+    assert {place(name) for name in makers} == {"locks", "emulator"}
+    waiters = {name for name, path in modules().items() if "threading.Condition(" in path.read_text("utf-8")}
+    assert waiters == {"download.subscribers"}
 
 
 def test_what_is_pure_imports_nothing_that_touches_the_world() -> None:

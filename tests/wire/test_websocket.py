@@ -169,3 +169,43 @@ def test_the_engines_status_streams(hostile: HostileServer) -> None:
     sock.open()
     assert sock.read(DEADLINE_S) == b'{"installation": {"version": "0.3.1"}}'
     sock.close()
+
+
+def test_a_text_amid_a_message_in_parts_is_against_the_protocol_however_short_it_is(hostile: HostileServer) -> None:
+    """A whole text that lies ahead has a way of its own; it must not pass by what websocket-client knows."""
+    part = frame({"status": "IN-PROGRESS"}, fin=False)
+    hostile.answers["progress"] = websocket(progress("INITIALIZED", 0) + part + progress("IN-PROGRESS", 5))
+    sock = socket_to(hostile)
+    sock.open()
+    assert b"INITIALIZED" in (sock.read(DEADLINE_S) or b"")
+    with pytest.raises(SocketEnded, match="Illegal"):
+        sock.read(DEADLINE_S)
+    sock.close()
+
+
+def test_a_payload_that_looks_like_a_frame_is_read_as_a_payload_after_a_timeout(hostile: HostileServer) -> None:
+    """The head of a long frame has come, its payload comes later and begins like a short text."""
+    rest = threading.Event()
+    inner = progress("COMPLETED", 100)
+    outer = frame(inner + b" " * 200)
+    hostile.answers["progress"] = websocket(outer[:4], until(rest), outer[4:] + outer + progress("IN-PROGRESS", 5))
+    sock = socket_to(hostile)
+    sock.open()
+    assert sock.read(0.2) is None
+    rest.set()
+    assert [sock.read(DEADLINE_S) for _ in range(2)] == [inner + b" " * 200] * 2
+    assert b"IN-PROGRESS" in (sock.read(DEADLINE_S) or b"")
+    sock.close()
+
+
+def test_half_a_head_is_not_taken_for_a_frame_when_the_rest_has_come(hostile: HostileServer) -> None:
+    rest = threading.Event()
+    late = progress("IN-PROGRESS", 5)
+    hostile.answers["progress"] = websocket(late[:1], until(rest), late[1:] + progress("COMPLETED", 100))
+    sock = socket_to(hostile)
+    sock.open()
+    assert sock.read(0.2) is None
+    rest.set()
+    assert b"IN-PROGRESS" in (sock.read(DEADLINE_S) or b"")
+    assert b"COMPLETED" in (sock.read(DEADLINE_S) or b"")
+    sock.close()

@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from pieces_nb.locks import Lock
+
 Outcome = TypeVar("Outcome")
 log = logging.getLogger(__name__)
 
@@ -19,7 +21,7 @@ class Calls(Generic[Outcome]):
 
     def __init__(self, deliver: Callable[[Outcome], None]) -> None:
         self._deliver = deliver
-        self._lock = threading.Lock()  # guards the two below
+        self._lock = Lock()  # guards the two below
         self._running: dict[str, threading.Thread] = {}
         self._closed = False
 

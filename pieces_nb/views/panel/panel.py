@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from pieces_nb.errors import ModelNotFound, PiecesError
 from pieces_nb.history import Entry, Operation
+from pieces_nb.locks import Lock
 from pieces_nb.model import resolve
 from pieces_nb.model.models import Model
 from pieces_nb.text import Front, Step
@@ -87,7 +88,7 @@ class Panel:
         self._view: View | None = None
         self._outputs: list[LiveOutput] = []
         self._closing = threading.Event()
-        self._lock = threading.Lock()  # guards starting and closing, each done once
+        self._lock = Lock()  # guards starting and closing, each done once
         self._thread: threading.Thread | None = None
         self._stop_watching: Callable[[], None] = lambda: None
         now = clock_s()

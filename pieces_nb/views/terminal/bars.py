@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
 from pieces_nb.download.download import Download, Downloads
+from pieces_nb.locks import Lock
 from pieces_nb.text import printable
 from pieces_nb.views.words import Condition, condition, figures_of, fitting_words, name_of, status_word, total_words
 
@@ -29,7 +29,7 @@ def _bar_class() -> Any:
         def format_dict(self) -> dict[str, Any]:
             return {**super().format_dict, "words": self.words}
 
-    Bar.set_lock(threading.RLock())  # tqdm's own one would take a semaphore of multiprocessing's
+    Bar.set_lock(Lock(reentrant=True))  # tqdm's own one would take a semaphore of multiprocessing's
     return Bar
 
 
@@ -58,7 +58,7 @@ class TerminalBars:
     def __init__(self, downloads: Sequence[Download], *, file: Any = None) -> None:
         self._file = sys.stderr if file is None else file
         self._downloads = list(downloads)
-        self._lock = threading.Lock()  # guards _bars: after close() no late update may draw again
+        self._lock = Lock()  # guards _bars: after close() no late update may draw again
         self._bars: dict[int, Any] = {}
         self._total: Any = None
         self._stops: list[Callable[[], None]] = []
