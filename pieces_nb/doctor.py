@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pieces_nb.errors import PiecesError
+from pieces_nb.errors import PiecesError, ProtocolError
 from pieces_nb.machine import machine_of
 from pieces_nb.model.engine import Engine, EngineState
 from pieces_nb.text import Part, Step, format_bytes, printable
@@ -117,6 +117,10 @@ def _given(subject: Subject) -> tuple[Found | None, list[Check]]:
     facts = {"given_by": subject.named_by or "call", "loopback": is_loopback(host_of(subject.url))}
     try:
         found = discovery.identify(subject.url, timeout_s=_CALL_S)
+    except ProtocolError as exc:
+        seen = f"something answers at {subject.url}, but it is not Pieces OS{by}"
+        right = ("Name the right address with ", CONNECT, ", or try ", EMULATOR, ".")
+        return None, [Check("Pieces OS", False, seen, right, facts | {"error": type(exc).__name__})]
     except PiecesError as exc:
         step = ("Is Pieces OS running there? ", EMULATOR, " tries things out without it.")
         return None, [Check("Pieces OS", False, f"{exc}{by}", step, facts | {"error": type(exc).__name__})]

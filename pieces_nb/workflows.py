@@ -72,7 +72,8 @@ def load(
 
 
 def check_memory(model: Model, machine: Machine) -> None:
-    """Raise `ModelStateError` where the model's `ram` is known to be more than this machine has free."""
+    """Raise `ModelStateError` where the model's `ram` is known to be more than this machine has free, or has at all."""
+    check_could_ever_fit(model, machine)
     free = machine.free_memory_bytes
     if rules.missing_bytes(model.ram_bytes, free):
         usage = Step("usage", "client.usage()")
@@ -81,7 +82,7 @@ def check_memory(model: Model, machine: Machine) -> None:
 
 
 def check_could_ever_fit(model: Model, machine: Machine) -> None:
-    """Raise `ModelStateError` where the model's `ram` is more than this machine has at all, before a long download."""
+    """Raise `ModelStateError` where the model's `ram` is more than this machine has: unloading others is no help."""
     total = machine.total_memory_bytes
     if rules.missing_bytes(model.ram_bytes, total):
         words = f"{_needs(model)}, this machine has {format_bytes(total or 0)} in all. "

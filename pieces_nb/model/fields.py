@@ -97,7 +97,8 @@ def _kind(field: str) -> Kind:
 def _nearest(field: str) -> tuple[Part, ...]:
     import difflib  # not at the top: most names are right
 
-    if near := difflib.get_close_matches(field, FIELDS, n=3, cutoff=0.75):
+    begun = [name for name in FIELDS if len(field) > 1 and name.startswith(field)]
+    if near := begun[:3] or difflib.get_close_matches(field, FIELDS, n=3, cutoff=0.75):
         names = f"did you mean {' or '.join(near)}? "
     else:
         names = f"there are {', '.join(FIELDS)}. "

@@ -131,7 +131,9 @@ class Grammar:
         raise self._refusal(verb, problem)
 
     def _refusal(self, verb: Verb, problem: str) -> BadArguments:
-        return BadArguments(f"{verb.name or 'That'} {problem}: {self.usage(verb.name)}")
+        if not verb.name:
+            return BadArguments(f"{self.prog} {problem}. {self._choices()}")
+        return BadArguments(f"{verb.name} {problem}: {self.usage(verb.name)}")
 
     # Help ------------------------------------------------------------------------------------------------------------
 
@@ -156,7 +158,7 @@ class Grammar:
         return self._verb(topics[0]) if topics and topics != [_HELP_VERB.name] else None
 
     def _overview(self) -> str:
-        named = [verb for verb in self.verbs.values() if verb.name]
+        named = [verb for verb in self.verbs.values() if verb.name and verb.only_in in (None, self._front)]
         width = max(len(verb.name) for verb in named) + 2
         lines = [f"{self.prog:<{width}}  {self.verbs[''].help}"]
         lines += [f"  {verb.name:<{width}}{_first_sentence(verb.help)}" for verb in (*named, _HELP_VERB)]

@@ -111,7 +111,8 @@ class Table(pd.DataFrame):
         below = [*(bar.words for bar in self.bars), self.caption]
         if self.empty and self.when_empty:
             return "\n".join([self.when_empty, *below])
-        lines = lines_of(_columns(self, limit=_MOST_IN_TEXT), shows_index=self.shows_index, width=_console_width())
+        columns, width = _columns(self, limit=_MOST_IN_TEXT), _console_width()
+        lines = lines_of(columns, shows_index=self.shows_index, width=width, whole="the DataFrame")
         return "\n".join([*lines, *below])
 
     def _repr_html_(self) -> str:

@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 # Which columns of our tables go first where there is no room for all.
 _DISPENSABLE = (
     *("id", "quantization", "provider", "custom", "parameters_b", "ram_gb"),
-    *("stalled_since", "done_gb", "size_gb", "available_gb", "speed_mb_s", "needed_gb"),
+    *("reconnects", "mean_bytes_per_s", "error", "bytes"),
+    *("stalled_since", "done_gb", "size_gb", "available_gb", "speed_mb_s", "needed_gb", "started"),
 )
 _CELL_LIMIT = 500
 _FIELD_CELLS = 24
 _VALUE_CELLS = 24
 _MOST_NAMED = 6
 _BAR_CELLS = 30
+_LEAST_BAR_CELLS = 10
 
 
 def text_of(rows: Rows, *, front: Front, width: int) -> str:
@@ -36,11 +38,11 @@ def text_of(rows: Rows, *, front: Front, width: int) -> str:
         return "\n".join([folded(worded(rows.when_empty, front), width), *below])
     cells = zip(*rows.body, strict=True) if rows.body else ((),) * len(rows.columns)
     columns = [text_column(column, list(found), front) for column, found in zip(rows.columns, cells, strict=True)]
-    return "\n".join([*lines_of(columns, shows_index=rows.shows_index, width=width), *below])
+    return "\n".join([*lines_of(columns, shows_index=rows.shows_index, width=width, whole="--json"), *below])
 
 
-def lines_of(columns: Sequence[Column], *, shows_index: bool, width: int) -> list[str]:
-    """Return columns of texts as lines of at most `width` cells, and which columns found no room."""
+def lines_of(columns: Sequence[Column], *, shows_index: bool, width: int, whole: str) -> list[str]:
+    """Return columns of texts as lines of at most `width` cells, and which found no room; `whole` has those too."""
     if any(column.kind is Kind.WORDS for column in columns):
         return _told(columns, width)
     if shows_index:
@@ -50,7 +52,7 @@ def lines_of(columns: Sequence[Column], *, shows_index: bool, width: int) -> lis
         most = _MOST_NAMED - 1
         few = len(dropped) <= _MOST_NAMED
         named = ", ".join(dropped) if few else f"{', '.join(dropped[:most])} and {len(dropped) - most} more"
-        rows.append(folded(f"No room for: {named} (--json has them)", width))
+        rows.append(folded(f"No room for: {named} ({whole} has them)", width))
     return rows
 
 
@@ -92,9 +94,10 @@ def bar_text(bar: Bar, width: int) -> str:
     total = bar.models + (bar.other or 0) + (bar.free or 0)
     if bar.free is None or not total:
         return folded(bar.words, width)
-    models = round(_BAR_CELLS * bar.models / total)
-    free = min(_BAR_CELLS - models, round(_BAR_CELLS * bar.free / total))
-    drawn = "█" * models + "▒" * (_BAR_CELLS - models - free) + "·" * free
+    cells = max(_LEAST_BAR_CELLS, min(_BAR_CELLS, width - len(bar.words) - 1))
+    models = round(cells * bar.models / total)
+    free = min(cells - models, round(cells * bar.free / total))
+    drawn = "█" * models + "▒" * (cells - models - free) + "·" * free
     return folded(f"{drawn} {bar.words}", width)
 
 

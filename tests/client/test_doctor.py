@@ -5,8 +5,10 @@ from __future__ import annotations
 import getpass
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,22 @@ def silent() -> Iterator[int]:
         yield listening.getsockname()[1]
 
 
+@pytest.fixture
+def web_server() -> Iterator[str]:
+    """A web server that is not Pieces OS."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as the base class calls it
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as serving:
+        thread = threading.Thread(target=serving.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+        thread.join()
+
+
 def named(checks: list[Check], name: str) -> Check:
     return next(check for check in checks if check.name == name)
 
@@ -52,6 +70,14 @@ def test_nothing_found_says_what_was_tried_and_what_to_do_in_the_callers_words()
     assert "`%pieces_model connect emulator`" in worded(check.step, Front.NOTEBOOK)
     assert "`--url http://127.0.0.1:PORT`" in worded(check.step, Front.TERMINAL)
     assert "`ModelClient.emulator()`" in worded(check.step, Front.PYTHON)
+
+
+def test_another_program_at_a_given_address_has_a_next_step_in_the_callers_words(web_server: str) -> None:
+    check = named(examine(Subject(web_server, "PIECES_OS_URL")), "Pieces OS")
+    assert check.seen == f"something answers at {web_server}, but it is not Pieces OS (from PIECES_OS_URL)"
+    assert "`--url http://127.0.0.1:PORT`" in worded(check.step, Front.TERMINAL)
+    assert "ModelClient" not in worded(check.step, Front.TERMINAL)
+    assert "`%pieces_model connect http://127.0.0.1:PORT`" in worded(check.step, Front.NOTEBOOK)
 
 
 def test_a_given_address_that_is_dead_says_who_gave_it() -> None:

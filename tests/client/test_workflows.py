@@ -55,6 +55,12 @@ def test_memory_is_checked_only_where_it_is_known() -> None:
     workflows.check_memory(model("m", ram=10**12), ELSEWHERE)
 
 
+def test_more_memory_than_the_machine_has_is_not_blamed_on_what_is_loaded() -> None:
+    with pytest.raises(ModelStateError, match=r"m needs 9\.0 GB of memory, this machine has 8\.0 GB in all") as caught:
+        workflows.check_memory(model("m", ram=9_000_000_000), MACHINE)
+    assert "Unload" not in str(caught.value)
+
+
 def test_a_download_is_not_begun_for_a_model_that_could_never_be_loaded() -> None:
     with pytest.raises(ModelStateError, match=r"m needs 8\.1 GB of memory, this machine has 8\.0 GB in all"):
         workflows.check_could_ever_fit(model("m", ram=8_100_000_000), MACHINE)

@@ -100,6 +100,8 @@ def test_an_unknown_field_is_refused_with_those_there_are() -> None:
     with pytest.raises(BadArguments, match=r"'nam' is no field that can be set; did you mean name\?") as caught:
         check({"nam": "x"})
     assert "maxTokens" not in str(caught.value)
+    with pytest.raises(BadArguments, match=r"'desc' is no field that can be set; did you mean description\?"):
+        check({"desc": "x"})
     with pytest.raises(BadArguments, match=r"there are name, description.*maxTokens\.total"):
         check({"unheardOf": "x"})
 

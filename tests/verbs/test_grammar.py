@@ -272,6 +272,13 @@ def test_flags_are_not_abbreviated_but_suggested() -> None:
     assert "knows no flag '--forc' (did you mean --force?)" in refused("load a --forc")
 
 
+def test_help_lists_what_can_be_used_where_it_is_asked_for() -> None:
+    overview = {front: grammar_for(front).help() for front in (Front.NOTEBOOK, Front.TERMINAL)}
+    for verb in ("history", "panel"):
+        assert f"\n  {verb} " in overview[Front.NOTEBOOK]
+        assert f"\n  {verb} " not in overview[Front.TERMINAL]
+
+
 @pytest.mark.parametrize("line", ["load a -f", "load a -5", "--force", "status --all"])
 def test_an_unknown_flag_is_an_error(line: str) -> None:
     assert "knows no flag" in refused(line)

@@ -420,3 +420,31 @@ def test_a_model_shows_as_a_card() -> None:
     assert "videos" not in card
     assert repr(Model(PHI)) == "Model('Phi-2', state='downloaded', id='m-1')"
     assert Model({"maxTokens": {"total": True}, "capabilities": [1]})._repr_html_()
+
+
+def test_a_narrow_console_is_told_where_the_columns_are_that_it_has_no_room_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pieces_nb.views.frames._console_width", lambda: 80)
+    said = repr(table())
+    assert "No room for:" in said
+    assert "(the DataFrame has them)" in said
+    assert "--json" not in said
+
+
+def test_the_history_at_80_columns_has_whole_verbs_models_and_outcomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pieces_nb.views.frames._console_width", lambda: 80)
+    done = Entry(datetime.now(UTC), "download", "Qwen 2.5 Coder 7B (emulated)", "COMPLETED", 3.3, 6455902, 1976363.0, 0)
+    line = repr(table(history(done))).splitlines()[1]
+    assert {"download", "COMPLETED", "3.30"} <= set(line.split())
+    assert "Qwen 2.5 Coder 7B" in line
+
+
+def test_a_bar_and_its_words_are_one_line_at_80_columns() -> None:
+    loaded = Model({**PHI, "loaded": True})
+    machine = Machine(25_300_000_000, 20_600_000_000, 271_000_000_000, 80_000_000_000)
+    lines = text_of(rows.usage([loaded], machine, server="here"), front=Front.TERMINAL, width=80).splitlines()
+    memory = next(line for line in lines if "memory: " in line)
+    assert memory.endswith(" free")
+    assert memory.startswith("███")
+    assert "▒·" in memory

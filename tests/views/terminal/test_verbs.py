@@ -299,6 +299,8 @@ def test_a_person_is_asked_before_something_is_deleted(
         (["lst"], "Did you mean list?"),
         (["%pieces_model"], "There is no command '%pieces_model'"),
         (["list", "--jsn"], "did you mean --json?"),
+        (["--helo"], "pieces-nb knows no flag '--helo' (did you mean --help?). pieces-nb help lists the commands."),
+        (["--versoin"], "pieces-nb knows no flag '--versoin'"),
         (["usage", "a"], "takes no names"),
         (["download"], "needs a MODEL"),
         (["download", "phi-2", "--timeout", "soon"], "needs a number"),
