@@ -144,7 +144,7 @@ def snapshot() -> list[Line]:
             "`client.get(id)`, of the time of the SDK's snapshot",
             ratios(took["ours"], took["sdk"]),
             "×",
-            at_most(1),
+            at_most(0.9),
             detail,
         ),
     ]
