@@ -75,7 +75,7 @@ def _someone_else(url: str) -> ProtocolError:
         f"Something answers at {url}, but it is not Pieces OS (its health and version calls do not). "
         "Is the port right? ",
         LOOK_STEP,
-        " looks for it.",
+        " looks for it, where PIECES_OS_URL is not set.",
         url=url,
     )
 
