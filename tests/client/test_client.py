@@ -601,6 +601,13 @@ def test_after_close_no_thread_of_ours_is_left_and_the_download_goes_on(server: 
         assert other.get(PHI).downloading
 
 
+def test_a_client_of_the_emulator_that_was_closed_unused_starts_none() -> None:
+    client = ModelClient.emulator()
+    client.close()
+    with pytest.raises(PiecesUnreachable, match=r"^This client is closed; "):
+        client.models()
+
+
 def test_a_client_says_whose_it_is_without_connecting() -> None:
     client = ModelClient("http://127.0.0.1:9")
     assert repr(client) == "ModelClient()"
