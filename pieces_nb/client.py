@@ -94,6 +94,7 @@ class ModelClient:
             named_by="" if url else VARIABLE,
         )
         self._lock = Lock()  # guards the making of what `_begin_anew` lists
+        self._is_closing = False
         self._begin_anew()
         _remember(self)
 
@@ -151,10 +152,15 @@ class ModelClient:
         """Stop following downloads (they go on), close panels and connections. Nothing of this client runs after it."""
         for panel in list(self._panels):
             panel.close()
-        if self._made_registry is not None:
-            self._made_registry.close()
+        with self._lock:
+            self._is_closing = True
+            registry = self._made_registry
+        if registry is not None:
+            registry.close()
         if self._made_watcher is not None:
             self._made_watcher.close()
+        with _emulator_lock:
+            self._wants_emulator = False  # one that was never used starts none any more
         self._connection.close()
         with _emulator_lock:
             was_user = self in _emulator_users
@@ -444,6 +450,8 @@ class ModelClient:
         with self._lock:
             if self._made_registry is None:
                 self._made_registry = Registry(self.history)
+                if self._is_closing:
+                    self._made_registry.close()
             return self._made_registry
 
     @property

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from pieces_nb.download.download import Context, Download, Lifecycle
 from pieces_nb.download.values import GRACES_TO_BEGIN, Phase
-from pieces_nb.errors import PiecesError
+from pieces_nb.errors import PiecesError, PiecesUnreachable
 from pieces_nb.history import Entry, History, Operation
 from pieces_nb.locks import Lock
 from pieces_nb.model.models import Model
@@ -42,6 +42,7 @@ class Registry:
         self._followed: dict[str, Download] = {}
         self._queues: list[_Queue] = []
         self._goes_on = False  # a thread looks for the next of the queues: no other need
+        self._closed = False
 
     def running(self, model_id: str) -> Download | None:
         with self._lock:
@@ -62,8 +63,12 @@ class Registry:
         operation = self._history.begin(verb, model.title, model_id=model.id)
         try:
             with self._lock:
+                self._check_open()
                 running = self._running(model.id)  # another thread may have been faster
                 download = running or self._begun(model, context, joined=joined)
+        except PiecesUnreachable:
+            self._history.forget(operation)
+            raise
         except RuntimeError as exc:  # the process has no thread left to give
             words = f"{model.shown}: the download was not begun: {exc}."
             self._history.end(operation, operation.entry(PiecesError.__name__, words))
@@ -102,6 +107,7 @@ class Registry:
     def wait_in_line(self, model: Model, context: Context) -> Download:
         """Return the download of a model: the one that is followed, or a new one that waits to be queued."""
         with self._lock:
+            self._check_open()
             if (known := self._running(model.id)) is not None:
                 return known
             download = self._followed[model.id] = Download(model, context, queued=True)
@@ -165,13 +171,21 @@ class Registry:
     # The end ---------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Stop following all; they go on. What waits for its turn does not begin any more."""
+        """Stop following all, for good; they go on. What waits for its turn does not begin any more."""
         with self._lock:
+            self._closed = True
             downloads = list(self._followed.values())
             self._followed.clear()
             self._queues.clear()
         for download in downloads:
             download.close()
+
+    def _check_open(self) -> None:
+        """Raise for a call that is under way while all is closed: nobody would stop what it begins."""
+        if self._closed:
+            from pieces_nb.wire.discovery import LOOK_STEP
+
+            raise PiecesUnreachable("This client is closed; ", LOOK_STEP, " makes a new one.")
 
 
 def _entry(download: Download, operation: Operation) -> Entry:

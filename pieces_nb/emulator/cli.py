@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--port", type=_port, default=0, metavar="N", help="default: a free one that Pieces OS does not use"
     )
-    parser.add_argument("--home", metavar="DIR", help="keep files and custom models here; default: a temporary folder")
+    parser.add_argument(
+        "--home", type=_folder, metavar="DIR", help="keep files and custom models here; default: a temporary folder"
+    )
     parser.add_argument(
         "--rate",
         type=_positive,
@@ -110,6 +112,12 @@ def _port(word: str) -> int:
     if not word.isascii() or not word.isdigit() or int(word) > 65535:
         raise argparse.ArgumentTypeError(f"{word!r} is no port; it must be 0 to 65535")
     return int(word)
+
+
+def _folder(word: str) -> str:
+    if not word:  # An unset variable of a script: a Path would make the current folder of it.
+        raise argparse.ArgumentTypeError("'' names no folder")
+    return word
 
 
 def _number(word: str, *, least: float, most: float, wanted: str) -> float:

@@ -328,7 +328,7 @@ def test_a_load_that_cannot_work_is_refused_before_anything_is_sent(
 def test_a_model_too_large_for_the_memory_is_refused_unless_forced(
     client: ModelClient, posts: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=2000, available=1000))
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(total=200_000, available=1000))
     with pytest.raises(
         ModelStateError, match=r"needs 65\.5 kB of memory, 1\.0 kB are.*`client\.usage\(\)`.*force=True"
     ):
@@ -599,6 +599,13 @@ def test_after_close_no_thread_of_ours_is_left_and_the_download_goes_on(server: 
     assert [name for name in threads_of_ours() if "download" in name] == []
     with ModelClient(server.url) as other:
         assert other.get(PHI).downloading
+
+
+def test_a_client_of_the_emulator_that_was_closed_unused_starts_none() -> None:
+    client = ModelClient.emulator()
+    client.close()
+    with pytest.raises(PiecesUnreachable, match=r"^This client is closed; "):
+        client.models()
 
 
 def test_a_client_says_whose_it_is_without_connecting() -> None:

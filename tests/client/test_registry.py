@@ -9,7 +9,7 @@ import pytest
 
 from pieces_nb import ModelClient
 from pieces_nb.download.download import Download
-from pieces_nb.errors import CancelNotConfirmed, ModelStateError, PiecesError
+from pieces_nb.errors import CancelNotConfirmed, ModelStateError, PiecesError, PiecesUnreachable
 from pieces_nb.history import History
 from tests.conftest import QUICK
 from tests.hostile.server import (
@@ -256,3 +256,27 @@ def test_the_history_is_one_for_all_clients_of_the_process(odd: HostileServer, o
         other.load(ID)
     odd_client.unload(ID)
     assert [entry.verb for entry in odd_client.history.entries()] == ["load", "unload"]
+
+
+@pytest.mark.parametrize("is_used", [True, False])
+@pytest.mark.parametrize("at_most", [None, 1])
+def test_a_download_asked_for_while_the_client_closes_is_not_begun_after_it(
+    odd: HostileServer, monkeypatch: pytest.MonkeyPatch, is_used: bool, at_most: int | None
+) -> None:
+    """Whoever asks in another thread finds a server that still answers, and registers what nobody would stop."""
+    odd.models[OTHER_ID] = model_of(OTHER_ID, "Other")
+    client = ModelClient(odd.url, timing=QUICK)
+    if is_used:
+        begun(client, odd)
+    before = odd.count("start")
+    close = client.connection.close
+
+    def ask_in_between() -> None:
+        with pytest.raises(PiecesUnreachable, match=r"^This client is closed; "):
+            client.download_all([OTHER_ID], at_most=at_most)
+        close()
+
+    monkeypatch.setattr(client.connection, "close", ask_in_between)
+    client.close()
+    assert odd.count("start") == before
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("pieces-nb-download")] == []

@@ -84,6 +84,16 @@ def test_wrong_arguments_are_a_usage_error(arguments: list[str], capsys: pytest.
     assert arguments[0] in capsys.readouterr().err
 
 
+def test_an_empty_home_does_not_become_the_current_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--home "$UNSET"` in a script."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--home", ""])
+
+    assert "--home: '' names no folder" in capsys.readouterr().err
+
+
 def test_help_names_every_switch_and_fault(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--help"])
