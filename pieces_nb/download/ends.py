@@ -75,8 +75,8 @@ def _never_began(state: DownloadState, asked_at: float) -> End | None:
     if verdict is not None:
         if asked_at - verdict.at < timing.start_grace_s:
             return None
-        is_canceled = verdict.status is DownloadStatus.CANCELED and attempt.has_moved
-        if is_canceled or (verdict.first and _cancel_settled(state, asked_at)):
+        is_ours = attempt.has_moved or _came_after_our_cancel(state, verdict)
+        if (verdict.status is DownloadStatus.CANCELED and is_ours) or (verdict.first and _cancel_settled(state, asked_at)):
             return End(DownloadStatus.CANCELED)
         if verdict.status is DownloadStatus.COMPLETED and not _is_known_missing(record):
             return End(DownloadStatus.COMPLETED)
@@ -86,6 +86,14 @@ def _never_began(state: DownloadState, asked_at: float) -> End | None:
     if _cancel_settled(state, asked_at):
         return End(DownloadStatus.CANCELED)
     return _failed(f"it never began: {state.heard or 'the server said nothing'}")
+
+
+def _came_after_our_cancel(state: DownloadState, verdict: Evidence) -> bool:
+    """Whether a cancel that the server has taken was sent before it."""
+    cancel = state.cancel
+    if cancel is None or cancel.sent_at is None or cancel.accepted_at is None:
+        return False
+    return cancel.sent_at <= verdict.at and _cancel_explains(state)
 
 
 def _is_known_missing(record: Record) -> bool:

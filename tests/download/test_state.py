@@ -916,6 +916,21 @@ def test_an_old_end_does_not_hide_that_a_cancel_took_effect() -> None:
     assert play(canceled(state, 5), seen(IDLE, 5.1)).status == "CANCELED"
 
 
+def test_where_no_flag_tells_a_canceled_after_our_cancel_ends_what_never_showed_that_it_began() -> None:
+    state = play(posted(), (0.1, SocketOpened()), seen(SILENT, 0.2))
+    state = play(canceled(state, 2), (3, frame("CANCELED")), *every(SILENT, 3.1, 12, 19))
+    assert not state.done
+    assert play(state, seen(SILENT, 21)).status == "CANCELED"
+
+
+def test_a_failure_told_before_the_begin_and_idle_for_both_graces_is_one_though_downloaded_is_not_told() -> None:
+    untold = model(downloaded="missing")
+    state = play(posted(), (0.1, SocketOpened()), (0.1, frame("FAILED")), *every(untold, 0.2, 10, 19))
+    assert not state.done
+    state = play(state, seen(untold, 21))
+    assert (state.status, state.reason) == ("FAILED", "it never began: the server said FAILED")
+
+
 def test_an_old_end_that_each_connection_repeats_does_not_hide_it_either() -> None:
     state = play(start(RUNNING, now=0, joined=True), (1, SocketOpened()), (1, frame("FAILED")), seen(RUNNING, 1.1))
     state = play(state, (2, SocketLost("closed")), (3, SocketOpened()), (3, frame("FAILED")))
