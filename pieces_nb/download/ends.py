@@ -76,12 +76,15 @@ def _never_began(state: DownloadState, asked_at: float) -> End | None:
         if asked_at - verdict.at < timing.start_grace_s:
             return None
         is_ours = attempt.has_moved or _came_after_our_cancel(state, verdict)
-        if (verdict.status is DownloadStatus.CANCELED and is_ours) or (verdict.first and _cancel_settled(state, asked_at)):
+        if (verdict.status is DownloadStatus.CANCELED and is_ours) or (
+            verdict.first and _cancel_settled(state, asked_at)
+        ):
             return End(DownloadStatus.CANCELED)
         if verdict.status is DownloadStatus.COMPLETED and not _is_known_missing(record):
             return End(DownloadStatus.COMPLETED)
     # Where no flag tells and no frame speaks of an end, nothing says that it does not run; or that it is not there.
-    if (verdict is None and record.idle is None) or not _is_known_missing(record):
+    speak = (verdict is not None, record.idle is not None)
+    if not (any(speak) if _is_known_missing(record) else all(speak)):
         return None
     if _cancel_settled(state, asked_at):
         return End(DownloadStatus.CANCELED)
