@@ -819,8 +819,8 @@ def test_a_refused_cancel_can_be_asked_for_again() -> None:
 
 
 def test_a_cancel_that_was_given_up_is_sent_again_when_the_next_one_is_asked_for() -> None:
-    """Who waits counts from the asking, which comes before the sending: that must not make two one."""
-    state = play(running(), (5, CancelAsked()), (5.2, CancelSent()), (5.3, CancelAnswered()), *every(RUNNING, 6, 14))
+    """Who waits counts from before the state hears of it: that must not make two one."""
+    state = play(running(), (5.2, CancelAsked()), (5.3, CancelSent()), (5.4, CancelAnswered()), *every(RUNNING, 6, 14))
     state = play(state, (15, CancelGivenUp()))
     assert not cancel_is_due(state, now=15)
     assert cancel_is_due(play(state, (15, CancelAsked())), now=15)
@@ -1010,6 +1010,158 @@ def test_the_speed_history_is_a_minute_of_bytes_a_second() -> None:
     stalled = ds.speed_history(state, points=12, now=110.0)
     assert [speed for _, speed in stalled][-3:] == [0, 0, 0]
     assert ds.speed_history(posted(), points=12, now=5) == ()
+
+
+# Each condition alone -------------------------------------------------------------------------------------------------
+# A rule of many conditions has a test for each: what it is there for, in the one case in which it decides.
+
+
+def reopened(state: DownloadState, at: float) -> DownloadState:
+    """The socket broke, and is open again."""
+    return play(state, (at - 0.2, SocketLost("closed")), (at, SocketOpened()))
+
+
+UNTOLD = model(downloaded="missing")
+
+
+def test_completed_as_the_first_word_of_what_never_began_is_no_completion_when_the_files_are_missing() -> None:
+    state = play(posted(), (0.1, SocketOpened()), (0.1, frame("COMPLETED")), seen(IDLE, 20.2))
+    assert (state.status, state.reason) == ("FAILED", "it never began: the server said COMPLETED")
+
+
+def test_an_end_that_a_frame_tells_late_has_the_whole_grace_to_be_contradicted() -> None:
+    state = play(posted(), (0.1, SocketOpened()), (15, frame("FAILED")), *every(IDLE, 15.1, 20.5, 24.9))
+    assert not state.done
+    assert outcome(play(state, seen(IDLE, 25.1))) == "FAILED"
+
+
+def test_the_word_of_a_later_connection_is_heard_out_before_a_cancel_explains_what_never_began() -> None:
+    state = play(reopened(play(posted(), (0.1, SocketOpened())), 2), (2.1, frame("COMPLETED")))
+    state = play(canceled(state, 3), *every(UNTOLD, 4, 7, 10.1, 13))
+    assert not state.done
+    assert outcome(play(state, seen(UNTOLD, 20.1))) == "COMPLETED"
+
+
+def test_completed_as_a_first_frame_where_no_flag_tells_has_both_graces() -> None:
+    state = play(reopened(unflagged(), 5), (5, frame("COMPLETED")), *every(UNFLAGGED, 6, 16, 24.9))
+    assert not state.done
+    assert play(state, seen(UNFLAGGED, 25.1)).reason == "the server said COMPLETED, but the model is not downloaded"
+
+
+def test_the_grace_of_what_ran_before_anybody_knew_counts_from_when_it_was_known() -> None:
+    """The first answer took four seconds; the idle one after it was asked meanwhile."""
+    state = play(start(IDLE, now=0), (5, SnapshotSeen(RUNNING, asked_at=1)), (5.1, SnapshotSeen(IDLE, asked_at=4)))
+    state = play(state, *every(IDLE, 9, 14.5))
+    assert not state.done
+    assert outcome(play(state, seen(IDLE, 15.1))) == "FAILED"
+
+
+def test_what_is_idle_without_a_word_has_not_failed_where_nothing_tells_if_the_files_are_there() -> None:
+    state = play(running(), *every(UNTOLD, 1, 11.5, 30))
+    assert not state.done
+    assert outcome(play(state, seen(THERE, 31))) == "COMPLETED"
+
+
+def test_an_end_told_on_reconnecting_is_this_downloads_when_snapshots_denied_it_only_for_a_moment() -> None:
+    """Only what they deny for the whole grace was an earlier download's: a flag may lag so long."""
+    state = play(reopened(running(), 5), (5, frame("CANCELED")), *every(RUNNING, 6, 8), *every(IDLE, 9, 18.9))
+    assert not state.done
+    assert outcome(play(state, seen(IDLE, 19.1))) == "CANCELED"
+
+
+def test_after_a_stop_of_our_own_a_cancel_is_confirmed_by_the_grace_and_not_at_once() -> None:
+    """Nobody saw whether it ran on for long after the server had taken the cancel."""
+    state = play(canceled(running(), 5), (5.5, Thawed(100.0)), *every(IDLE, 5.6, 10, 15.5))
+    assert not state.done
+    assert outcome(play(state, seen(IDLE, 15.7))) == "CANCELED"
+
+
+def test_completed_on_reconnecting_after_our_cancel_waits_for_the_files() -> None:
+    state = play(reopened(canceled(running(), 4), 5), (5, frame("COMPLETED")), seen(IDLE, 5.1))
+    assert not state.done
+    assert outcome(play(state, seen(THERE, 6))) == "COMPLETED"
+
+
+def test_a_snapshot_asked_before_the_end_was_told_does_not_deny_it() -> None:
+    state = play(reopened(running(), 5), (5, frame("CANCELED")), (5.1, SnapshotSeen(RUNNING, asked_at=4.9)))
+    assert outcome(play(state, seen(IDLE, 5.2))) == "CANCELED"
+
+
+def test_a_snapshot_older_than_a_frame_does_not_make_the_frame_older() -> None:
+    state = play(running(), (10, frame("IN-PROGRESS", 40)), (10.1, SnapshotSeen(RUNNING, asked_at=9)))
+    state = play(state, (10.2, SnapshotSeen(IDLE, asked_at=9.5)))
+    assert state.phase is Phase.RUNNING
+
+
+def test_a_first_frame_that_says_it_runs_takes_no_end_back_that_came_in_the_midst() -> None:
+    state = play(running(), (5, frame("CANCELED")))
+    state = play(reopened(state, 5.4), (5.4, frame("IN-PROGRESS", 10)))
+    assert outcome(play(state, seen(IDLE, 5.5))) == "CANCELED"
+
+
+def test_a_first_frame_changes_no_end_that_came_in_the_midst() -> None:
+    state = play(running(), (5, frame("CANCELED")))
+    state = play(reopened(state, 5.4), (5.4, frame("FAILED")))
+    assert outcome(play(state, seen(IDLE, 5.5))) == "CANCELED"
+
+
+def test_an_end_that_the_first_connection_repeats_stays_denied() -> None:
+    state = play(posted(), (1, SocketOpened()), (1, frame("FAILED")), seen(RUNNING, 1.1), (1.3, frame("FAILED")))
+    state = play(state, seen(IDLE, 1.4))
+    assert not state.done
+
+
+def test_an_end_that_was_denied_for_long_does_not_count_anew_when_it_is_said_again() -> None:
+    state = play(running(), (5, frame("FAILED")), *every(RUNNING, 5.5, 6.5, 7.5), (8, frame("FAILED")))
+    state = play(state, *every(IDLE, 8.1, 12, 17.9))
+    assert not state.done
+    assert outcome(play(state, seen(IDLE, 18.2))) == "FAILED"
+
+
+def test_a_refusal_is_not_taken_back_by_a_snapshot_that_was_asked_before_it() -> None:
+    state = play(start(IDLE, now=0), (0.5, StartRefused("the disk is full")))
+    state = play(state, (0.6, SnapshotSeen(RUNNING, asked_at=0.3)), *every(IDLE, 0.7, 2.8))
+    assert (state.status, state.reason) == ("FAILED", "the disk is full")
+
+
+def test_the_silence_counts_from_the_first_question_though_its_failure_comes_last() -> None:
+    state = play(running(), (11, NoAnswer("timed out", asked_at=10)), (12, NoAnswer("timed out", asked_at=5)))
+    assert state.silent_since == 5
+
+
+def test_a_frame_that_comes_long_after_the_socket_opened_is_no_repetition() -> None:
+    assert play(posted(), (0.1, SocketOpened()), (5, frame("IN-PROGRESS", 3))).phase is Phase.RUNNING
+
+
+def test_a_first_frame_that_says_no_more_than_the_connection_before_is_no_life() -> None:
+    state = reopened(play(running(percentage=30), seen(IDLE, 4)), 5)
+    assert play(state, (5, frame("IN-PROGRESS", 30))).phase is Phase.ENDING
+    assert play(state, (5, frame("IN-PROGRESS", 31))).phase is Phase.RUNNING
+
+
+def test_a_first_frame_that_goes_back_corrects_nothing_by_itself() -> None:
+    state = play(posted(), seen(RUNNING, 0.5), (1, SocketOpened()), (1, frame("IN-PROGRESS", 50)))
+    state = play(reopened(state, 2), (2, frame("IN-PROGRESS", 20)))
+    assert (state.attempt, state.percentage) == (1, 50)
+    state = play(state, (4, frame("IN-PROGRESS", 21)))
+    assert (state.attempt, state.percentage) == (2, 21)
+
+
+def test_frames_that_move_put_off_no_question_while_the_flag_denies_them() -> None:
+    state = play(posted(), (0.1, SocketOpened()), (2, frame("IN-PROGRESS", 5)), seen(IDLE, 3))
+    state = play(state, (3.2, frame("IN-PROGRESS", 6)))
+    assert state.phase is Phase.RUNNING
+    assert state.ask_at <= 3.25
+
+
+def test_frames_that_move_put_off_no_question_while_a_cancel_may_be_confirmed() -> None:
+    assert play(canceled(running(), 5), (5.1, frame("IN-PROGRESS", 40))).ask_at <= 5.1
+
+
+def test_a_percentage_that_was_seen_to_rise_stays_when_the_socket_breaks_after_a_lower_one() -> None:
+    state = play(running(percentage=30), (2, frame("IN-PROGRESS", 40)), (3, frame("IN-PROGRESS", 20)))
+    state = play(state, (4, SocketLost("closed")))
+    assert (state.attempt, state.percentage) == (1, 40)
 
 
 # Whatever comes ------------------------------------------------------------------------------------------------------
