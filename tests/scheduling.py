@@ -43,6 +43,7 @@ INDEPENDENT = (
 MOST_WORKERS = 8
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """Two for each core, as most tests wait for something; none for a file or a test that was named."""
     if any(".py" in argument or ".ipynb" in argument for argument in config.args):
@@ -50,6 +51,7 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     return min(2 * (os.cpu_count() or 1), MOST_WORKERS)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadScopeScheduling:
     config.option.loadscopereorder = False  # the order is ours
     return _ByFileOrTest(config, log)
