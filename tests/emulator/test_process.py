@@ -34,16 +34,21 @@ def _signals_end_a_process() -> Iterator[None]:
 def child(act: Callable[[], object] = lambda: None) -> Iterator[Callable[[], int]]:
     """Fork; the child acts, and lives until the block ends. Give what waits for its exit code: 0 if `act` was true."""
     living, release = os.pipe()
+    there, begun = os.pipe()
     number = os.fork()
     if number == 0:
         code = 2
         try:
             os.close(release)
+            os.write(begun, b"!")  # what a fork does in the child is done
             code = 0 if act() else 1
             os.read(living, 1)
         finally:
             os._exit(code)
     os.close(living)
+    os.close(begun)
+    assert os.read(there, 1) == b"!"
+    os.close(there)
 
     @functools.cache
     def end() -> int:
