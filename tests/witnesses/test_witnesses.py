@@ -33,6 +33,8 @@ WRAPPER = """
     from pieces_os_client.wrapper.version_compatibility import VersionChecker
 
     client = PiecesClient(connect_websockets=False)
+    # It waits a tenth of a second for an answer; on a busy machine it has to ask again, which it can do itself.
+    assert client.is_pieces_running(maxium_retries=60)
     fits = VersionChecker("12.0.0", "13.0.0", client.version).version_check().compatible
     print(json.dumps({"port": client.port, "names": client.available_models_names, "fits": fits,
                       "chosen": client.model_name}))
