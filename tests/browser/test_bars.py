@@ -80,7 +80,10 @@ def test_where_no_click_is_heard_there_is_no_cancel_before_the_stop(
 def test_the_bar_of_another_cell_is_heard_while_this_one_works(
     open_notebook: OpenNotebook, slow: EmulatorProcess
 ) -> None:
-    working = "import time\nwhile client.get('phi-2').downloading:\n    time.sleep(0.1)\nprint('seen here')"
+    working = """import threading
+ended = threading.Event()
+client.progress("phi-2").subscribe(lambda download: download.done and ended.set())
+print("seen here" if ended.wait(60) else "not seen")"""
     notebook = open_notebook([client(slow), "client.download('phi-2')", working])
     notebook.run_all()
     notebook.wait_until_running(2)

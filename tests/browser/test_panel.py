@@ -252,13 +252,12 @@ def test_a_click_is_heard_while_a_cell_blocks_or_when_it_ends(
     open_notebook: OpenNotebook, emulator: EmulatorProcess
 ) -> None:
     wait_s = 40 if CLICKS_ARE_HEARD else 8
-    wait = f"""import time
-from pieces_nb import ModelClient
-other = ModelClient({emulator.url!r})
-deadline = time.monotonic() + {wait_s}
-while time.monotonic() < deadline and not other.get("phi-2").downloaded:
-    time.sleep(0.1)
-print("heard" if time.monotonic() < deadline else "not yet")"""
+    wait = f"""import threading
+from pieces_nb.history import HISTORY
+downloaded = threading.Event()
+stop = HISTORY.watch(lambda operation, entry: entry and entry.outcome == "COMPLETED" and downloaded.set())
+print("heard" if downloaded.wait({wait_s}) else "not yet")
+stop()"""
     notebook = open_notebook([connect(emulator), "%pieces_model panel", wait])
     notebook.run(0)
     notebook.run(1)

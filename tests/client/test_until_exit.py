@@ -21,7 +21,7 @@ from tests.conftest import MINE, MISTRAL
 from tests.waiting import until
 
 PROGRAM = """
-    import sys, time
+    import sys
     from pieces_nb import ModelClient
 
     client = ModelClient(sys.argv[1])
@@ -118,9 +118,7 @@ def test_a_load_under_way_at_the_end_is_waited_for_and_given_back(monkeypatch: p
 
 
 def test_a_forked_child_that_lives_on_does_not_keep_the_memory(server: Emulator, client: ModelClient) -> None:
-    forking = PROGRAM.replace(
-        "sys.stdin.read()", "import os\n    if not os.fork():\n        time.sleep(60)\n    sys.stdin.read()"
-    )
+    forking = PROGRAM.replace("sys.stdin.read()", "import os; os.fork(); sys.stdin.read()")
     process, watcher = start(server, MINE, forking)
     parent = psutil.Process(process.pid)
     until(lambda: len(parent.children()) == 2)

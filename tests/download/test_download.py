@@ -483,8 +483,14 @@ def test_a_task_that_others_cancel_is_canceled_plainly(begin: Start) -> None:
     async def canceled() -> None:
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(awaited(download), 0.05)
-        task = asyncio.ensure_future(awaited(download))
-        await asyncio.sleep(0)
+        begun = asyncio.Event()
+
+        async def waiting() -> None:
+            begun.set()
+            await awaited(download)
+
+        task = asyncio.ensure_future(waiting())
+        await asyncio.wait_for(begun.wait(), DEADLINE_S)
         task.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
             await task

@@ -63,7 +63,7 @@ class Kernel:
         return str(self._client.execute(code))
 
     def finish(self, message_id: str, *, until: Callable[[Outcome], bool] | None = None) -> Outcome:
-        """Read what a cell sends up to its end, or until a condition holds."""
+        """Read what a cell sends up to its end, or until a condition holds, which must be before that."""
         outcome = Outcome()
         deadline = time.monotonic() + DEADLINE_S
         while time.monotonic() < deadline:
@@ -79,8 +79,13 @@ class Kernel:
             outcome.outputs.append(message)
             if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                 outcome.status = "error" if outcome.of("error") else "ok"
+                assert until is None or until(outcome), f"the cell ended before: {outcome}"
                 return outcome
         raise AssertionError(f"the cell did not end: {outcome}")
+
+    def wait_until(self, condition: Callable[[Outcome], bool]) -> None:
+        """Read what the widgets send while no cell runs, until a condition holds."""
+        self.finish("no cell's", until=condition)
 
     def _note_widget(self, message: dict[str, Any]) -> None:
         if message["msg_type"] in ("comm_open", "comm_msg"):

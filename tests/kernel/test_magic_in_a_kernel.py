@@ -100,17 +100,21 @@ def test_a_download_that_no_cell_waits_for_has_its_bar_once_assigned_or_not(conn
     outcome = connected.run(cell)
     assert [VIEW in content["data"] for content in outcome.of("display_data")].count(True) == 1
     assert outcome.of("execute_result") == []
-    connected.finish(connected.start("import time; time.sleep(1)"), until=connected.bar_beyond(0))
+    connected.wait_until(connected.bar_beyond(0))
 
 
 def test_a_load_says_under_its_cell_for_how_long_it_has_been_loading(connected: Kernel) -> None:
     code = """
-import time
+import threading
+from ipywidgets import Widget
 from pieces_nb.history import HISTORY
+said = threading.Event()
+def look(change):
+    if "… 1 s" in str(change["new"]):
+        said.set()
+Widget.on_widget_constructed(lambda widget: widget.has_trait("value") and widget.observe(look, "value"))
 with HISTORY.recording("load", "Phi-2"):
-    widgets = __import__("ipywidgets").widgets.widget._instances
-    while "… 1 s" not in str([getattr(one, "value", "") for one in widgets.values()]):
-        time.sleep(0.05)
+    assert said.wait(60)
 """
     outcome = connected.run(code)
     assert outcome.status == "ok", outcome.error
