@@ -120,15 +120,17 @@ class _Story:
         self._rewrites = out.isatty()
         self._moving = False
         self._moved_at = 0.0
+        self._headings: list[str] = []  # said when something comes below them
 
     def heading(self, markdown: str) -> None:
         for line in markdown.splitlines():
             if line.startswith("#"):
-                self._say(f"\n── {line.lstrip('# ')} " + "─" * max(0, 70 - len(line)))
+                self._headings.append(f"\n── {line.lstrip('# ')} " + "─" * max(0, 70 - len(line)))
 
     def source(self, source: str) -> None:
         first, *rest = source.splitlines()
-        self._say("\n".join([f"\n>>> {first}", *(f"... {line}" for line in rest)]))
+        self._say("\n".join([*self._headings, f"\n>>> {first}", *(f"... {line}" for line in rest)]))
+        self._headings.clear()
 
     def message(self, kind: str, content: dict[str, Any]) -> None:
         match kind:

@@ -16,6 +16,7 @@ from pieces_nb.errors import PiecesError, PiecesUnreachable
 from pieces_nb.history import Entry, History, Operation
 from pieces_nb.locks import Lock
 from pieces_nb.model.models import Model
+from pieces_nb.wire.connection import is_closed
 
 
 class _Queue(NamedTuple):
@@ -183,9 +184,7 @@ class Registry:
     def _check_open(self) -> None:
         """Raise for a call that is under way while all is closed: nobody would stop what it begins."""
         if self._closed:
-            from pieces_nb.wire.discovery import LOOK_STEP
-
-            raise PiecesUnreachable("This client is closed; ", LOOK_STEP, " makes a new one.")
+            raise is_closed()
 
 
 def _entry(download: Download, operation: Operation) -> Entry:

@@ -75,16 +75,16 @@ def _never_began(state: DownloadState, asked_at: float) -> End | None:
     if verdict is not None:
         if asked_at - verdict.at < timing.start_grace_s:
             return None
-        is_ours = attempt.has_moved or _came_after_our_cancel(state, verdict)
-        if (verdict.status is DownloadStatus.CANCELED and is_ours) or (
-            verdict.first and _cancel_settled(state, asked_at)
-        ):
+        is_new = attempt.has_moved or _came_after_our_cancel(state, verdict)
+        if verdict.status is DownloadStatus.CANCELED and is_new:
+            return End(DownloadStatus.CANCELED)
+        if verdict.first and _cancel_settled(state, asked_at):
             return End(DownloadStatus.CANCELED)
         if verdict.status is DownloadStatus.COMPLETED and not _is_known_missing(record):
             return End(DownloadStatus.COMPLETED)
-    # Where no flag tells and no frame speaks of an end, nothing says that it does not run; or that it is not there.
-    speak = (verdict is not None, record.idle is not None)
-    if not (any(speak) if _is_known_missing(record) else all(speak)):
+    # A frame that spoke of an end or a flag that says idle: one is enough only where the files are known to be missing.
+    said = (verdict is not None) + (record.idle is not None)
+    if said < (1 if _is_known_missing(record) else 2):
         return None
     if _cancel_settled(state, asked_at):
         return End(DownloadStatus.CANCELED)

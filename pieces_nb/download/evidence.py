@@ -113,16 +113,13 @@ class Record(NamedTuple):
         still is.
         """
         standing = self.verdict
-        if standing is not None and evidence.opening:
-            if (
-                standing.first
-                and standing.status is evidence.status
-                and not evidence.first
-                and self.denied_at is not None
-            ):
-                return self._replace(verdict=evidence)
-            if not standing.opening or standing.status is evidence.status:
-                return self
-        if standing is not None and not standing.opening and standing.status is evidence.status:
-            return self
-        return self._replace(verdict=evidence, denied_at=None)
+        anew = self._replace(verdict=evidence, denied_at=None)
+        if standing is None:
+            return anew
+        says_the_same = standing.status is evidence.status
+        if not standing.opening:
+            return self if evidence.opening or says_the_same else anew
+        if not evidence.opening or not says_the_same:
+            return anew
+        is_repeated = standing.first and not evidence.first and self.denied_at is not None
+        return self._replace(verdict=evidence) if is_repeated else self

@@ -259,9 +259,7 @@ class Connection:
 
     def _check_open(self) -> None:
         if self._closed:
-            from pieces_nb.wire.discovery import LOOK_STEP
-
-            raise PiecesUnreachable("This client is closed; ", LOOK_STEP, " makes a new one.")
+            raise is_closed()
 
     def close(self) -> None:
         """Drop the connections, for good: what is called after it raises `PiecesUnreachable`."""
@@ -270,6 +268,13 @@ class Connection:
             transport, self._transport, self._found = self._transport, None, None
         if transport is not None:
             transport.close()
+
+
+def is_closed() -> PiecesUnreachable:
+    """Return the error of a client that was closed."""
+    from pieces_nb.wire.discovery import LOOK_STEP
+
+    return PiecesUnreachable("This client is closed; ", LOOK_STEP, " makes a new one.")
 
 
 def _gone(exc: PiecesUnreachable) -> PiecesUnreachable:

@@ -68,6 +68,7 @@ def test_the_demo_runs_from_the_wheel_alone(installed: Path, tmp_path: Path) -> 
     result = run(installed, "demo", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "every cell ran" in result.stdout
+    assert "With your own Pieces OS" not in result.stdout  # nothing is done there
 
 
 def test_the_command_line_runs_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
