@@ -6,7 +6,6 @@ The browser lives as long as the tests of this folder run, no longer: Playwright
 from __future__ import annotations
 
 import itertools
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.lab import EmulatorProcess, Lab, NotebookPage, launch, why_no_browser
+from tests.needs import cannot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -24,11 +24,8 @@ _numbers = itertools.count(1)
 
 @pytest.fixture(scope="package")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    reason = why_no_browser()
-    if reason and os.environ.get("CI") == "true":
-        pytest.fail(f"Browser tests must run in CI, but {reason}.")
-    if reason:
-        pytest.skip(f"Browser tests need a browser: {reason}.")
+    if reason := why_no_browser():
+        cannot(reason)
     server = Lab(tmp_path_factory.mktemp("lab"))
     try:
         yield server.wait_until_ready()

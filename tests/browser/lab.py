@@ -41,6 +41,10 @@ _KERNEL_IS_IDLE = """() => {
     return context?.isReady && kernel?.connectionStatus === "connected" && kernel.status === "idle";
 }"""
 
+_KERNEL_ANSWERS = (
+    "() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestKernelInfo().then(() => true)"
+)
+
 _KERNEL_STATE = """() => {
     const widget = window.jupyterapp?.shell.currentWidget, context = widget?.sessionContext;
     const kernel = context?.session?.kernel;
@@ -278,13 +282,14 @@ class NotebookPage:
         """Wait until the kernel is idle and has said so itself; an indicator alone shows idle too early."""
         from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
+        timeout_ms = (within_s or self._deadline_s) * 1000
         try:
-            self.page.wait_for_function(_KERNEL_IS_IDLE, timeout=(within_s or self._deadline_s) * 1000)
+            self.page.wait_for_function(_KERNEL_IS_IDLE, timeout=timeout_ms)
+            self.page.wait_for_function(_KERNEL_ANSWERS, timeout=timeout_ms)
         except PlaywrightTimeout as exc:
             picture = Path(tempfile.gettempdir()) / f"{self.name}.png"
             self.page.screenshot(path=picture)
             raise AssertionError(f"no idle kernel: {self.page.evaluate(_KERNEL_STATE)}; see {picture}") from exc
-        self.page.evaluate("() => jupyterapp.shell.currentWidget.sessionContext.session.kernel.requestKernelInfo()")
 
     def command(self, name: str, **arguments: Any) -> None:
         """Run a command of JupyterLab's, not waiting for its end."""

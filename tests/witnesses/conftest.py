@@ -5,25 +5,18 @@ Installed into a folder of their own when a test asks for them; where that, or a
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import NoReturn
 
 import pytest
+
+from tests.needs import cannot
 
 _INSTALLING_S = 300
 # Their modules need what only Linux has, at their import already.
 collect_ignore_glob = [] if sys.platform == "linux" else ["test_*.py"]
-
-
-def cannot(reason: str) -> NoReturn:
-    """Skip, but not in CI, where every witness has to be heard."""
-    if os.environ.get("CI"):
-        pytest.fail(reason)
-    pytest.skip(reason)
 
 
 def _install(*command: str | Path, into: Path) -> None:

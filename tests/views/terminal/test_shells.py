@@ -12,6 +12,7 @@ import pytest
 
 from pieces_nb.emulator import Emulator
 from pieces_nb.views.terminal import shells
+from tests.needs import cannot
 from tests.views.terminal.conftest import Call
 from tests.views.terminal.test_process import Terminal
 
@@ -67,7 +68,13 @@ def test_bash_replaces_only_what_stands_behind_its_last_break(call: Call) -> Non
     assert offered(call, 'pieces-nb download "Mis', shell="bash") == ["Mistral 7B"]
 
 
-@pytest.mark.skipif(not shutil.which("bash"), reason="needs bash")
+@pytest.fixture
+def needs_bash() -> None:
+    if not shutil.which("bash"):
+        cannot("there is no bash here")
+
+
+@pytest.mark.usefixtures("needs_bash")
 @pytest.mark.parametrize(
     ("typed", "comes", "line"),
     [
