@@ -89,15 +89,21 @@ def _front_ends_choice(_data: object, default: str | None) -> str | None:
     return default
 
 
+_have_been_heard = False  # at some time in this kernel: without widgets the front end has no thread open
+
+
 def clicks_are_heard() -> bool:
     """Whether the front end has opened such a thread, so that a click is heard while a cell runs.
 
     False until it has, in a moment after the first widget, and for good with ipykernel 6 and with other front ends.
     """
+    global _have_been_heard
     try:
-        return bool(_kernel().shell_channel_thread.manager.list_subshell())
+        heard = bool(_kernel().shell_channel_thread.manager.list_subshell())
     except AttributeError:  # ipykernel 6, or one that has other names for it
         return False
+    _have_been_heard |= heard
+    return heard
 
 
 def check() -> Check:
@@ -106,7 +112,7 @@ def check() -> Check:
 
     if not in_notebook():
         return Check("front end", True, "a terminal's IPython: bars of text, no buttons", (), {"kernel": False})
-    heard = clicks_are_heard()
+    heard = clicks_are_heard() or _have_been_heard
     seen = "clicks are heard while a cell waits" if heard else "clicks are not heard while a cell waits, as far as seen"
     step = () if heard else ("■ ends the waiting; a click is done when the cell ends.",)
     return Check("front end", heard or None, f"a Jupyter kernel: {seen}", step, {"kernel": True, "clicks_heard": heard})

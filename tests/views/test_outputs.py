@@ -96,16 +96,36 @@ def test_a_comm_of_another_kernel_is_left_as_it_is(comm: Any) -> None:
     hears_clicks(SimpleNamespace(comm=comm))
 
 
-def test_clicks_are_heard_once_the_front_end_has_a_thread_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    subshells: list[str] = []
-    manager = SimpleNamespace(list_subshell=lambda: subshells)
+@pytest.fixture
+def subshells(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The threads that the front end has open in a kernel that can have some."""
+    found: list[str] = []
+    manager = SimpleNamespace(list_subshell=lambda: found)
     kernel = SimpleNamespace(shell_channel_thread=SimpleNamespace(manager=manager))
     monkeypatch.setattr(outputs, "_kernel", lambda: kernel)
+    monkeypatch.setattr(outputs, "_have_been_heard", False)
+    return found
+
+
+def test_clicks_are_heard_once_the_front_end_has_a_thread_for_them(
+    subshells: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not outputs.clicks_are_heard()
     subshells.append("subshell-1")
     assert outputs.clicks_are_heard()
     monkeypatch.setattr(outputs, "_kernel", SimpleNamespace)  # ipykernel 6 has none
     assert not outputs.clicks_are_heard()
+
+
+def test_the_doctor_remembers_that_clicks_were_heard_when_no_widget_is_open(
+    subshells: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outputs, "in_notebook", lambda: True)
+    assert outputs.check().ok is None
+    subshells.append("subshell-1")
+    assert outputs.clicks_are_heard()
+    subshells.clear()
+    assert outputs.check().ok is True
 
 
 def test_outside_of_a_kernel_no_cell_runs() -> None:
