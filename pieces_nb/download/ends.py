@@ -66,7 +66,9 @@ def _never_began(state: DownloadState, asked_at: float) -> End | None:
     timing, attempt = state.timing, state.current
     record, waited_s = attempt.record, asked_at - attempt.grace_at
     verdict = record.verdict
-    idle_for_the_grace = record.idle is not None and waited_s >= timing.start_grace_s
+    # Asked for before the start was answered, a flag of idleness says nothing about it.
+    is_idle = record.idle is not None and record.idle.at >= attempt.grace_at
+    idle_for_the_grace = is_idle and waited_s >= timing.start_grace_s
     was_taken = state.cancel is not None and state.cancel.accepted_at is not None
     if idle_for_the_grace and was_taken and (verdict is None or verdict.first) and _cancel_settled(state, asked_at):
         return End(DownloadStatus.CANCELED)
@@ -83,7 +85,7 @@ def _never_began(state: DownloadState, asked_at: float) -> End | None:
         if verdict.status is DownloadStatus.COMPLETED and not _is_known_missing(record):
             return End(DownloadStatus.COMPLETED)
     # A frame that spoke of an end or a flag that says idle: one is enough only where the files are known to be missing.
-    said = (verdict is not None) + (record.idle is not None)
+    said = (verdict is not None) + is_idle
     if said < (1 if _is_known_missing(record) else 2):
         return None
     if _cancel_settled(state, asked_at):

@@ -170,6 +170,12 @@ def test_the_grace_runs_from_the_answer_to_the_post() -> None:
     assert outcome(play(state, seen(IDLE, 120))) == "FAILED"
 
 
+def test_a_flag_that_was_told_only_while_the_post_was_open_does_not_say_that_it_never_began() -> None:
+    state = play(start(IDLE, now=0), seen(IDLE, 1), (2, StartAnswered()), *every(UNFLAGGED, *range(3, 60)))
+    assert not state.done
+    assert outcome(play(state, seen(IDLE, 60))) == "FAILED"
+
+
 def test_the_grace_runs_from_the_posts_timeout() -> None:
     state = play(start(IDLE, now=0), (10, StartUnanswered()), *every(IDLE, 12, 19))
     assert not state.done

@@ -47,6 +47,14 @@ def client_of(
     return client
 
 
+def hurried(client: ModelClient, timeout_s: float) -> ModelClient:
+    """Let it connect in peace; from then on it waits no longer than that for an answer."""
+    client.connect()
+    client.settings.timeout_s = timeout_s
+    assert client.connection.timeout_s == timeout_s
+    return client
+
+
 class Shown(NamedTuple):
     """One update of a view."""
 

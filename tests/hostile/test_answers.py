@@ -27,7 +27,7 @@ from pieces_nb.wire.addresses import normalize_url
 from pieces_nb.wire.connection import Connection
 from pieces_nb.wire.http import MOST_ANSWER_BYTES
 from tests.hostile.conftest import MakeServer
-from tests.hostile.following import client_of, follow
+from tests.hostile.following import client_of, follow, hurried
 from tests.hostile.server import (
     COMPLETES,
     ID,
@@ -140,8 +140,7 @@ SLOW: dict[str, Behaviour] = {
 
 @pytest.mark.parametrize("kind", SLOW)
 def test_an_answer_that_takes_too_long_is_given_up(kind: str, server: HostileServer, clients: Clients) -> None:
-    client = client_of(server, clients, timeout_s=0.3)
-    client.connect()
+    client = hurried(client_of(server, clients), 0.3)
     server.answers["snapshot"] = SLOW[kind]
     with pytest.raises(PiecesUnreachable, match=r"127\.0\.0\.1:\d+ did not answer within 0\.3 s") as caught:
         client.get(ID)

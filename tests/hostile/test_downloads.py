@@ -24,7 +24,7 @@ from pieces_nb.errors import (
 )
 from tests import waiting
 from tests.hostile.conftest import MakeServer
-from tests.hostile.following import PATIENT, Watched, client_of, follow
+from tests.hostile.following import PATIENT, Watched, client_of, follow, hurried
 from tests.hostile.server import (
     BINARY,
     COMPLETES,
@@ -152,7 +152,7 @@ SLOW_SOCKETS: dict[str, Behaviour] = {
 @pytest.mark.parametrize("kind", SLOW_SOCKETS)
 def test_a_handshake_that_takes_too_long_is_given_up(kind: str, server: HostileServer, clients: Clients) -> None:
     server.answers["progress"] = SLOW_SOCKETS[kind]
-    watched = follow(client_of(server, clients, timeout_s=0.3))
+    watched = follow(hurried(client_of(server, clients), 0.3))
     server.wait_for("progress", 2)
     server.models[ID].update(downloading=False, downloaded=True)
     assert watched.end() == COMPLETED
@@ -669,7 +669,7 @@ def test_a_start_that_times_out_is_no_error(server: HostileServer, clients: Clie
 
     server.answers["start"] = start
     server.answers["progress"] = websocket(*STARTS, seen_again(times=3), *COMPLETES)
-    assert ends(server, clients, timeout_s=0.3) == COMPLETED
+    assert follow(hurried(client_of(server, clients), 0.3)).end() == COMPLETED
 
 
 def test_the_socket_waits_for_the_answer_to_the_start(server: HostileServer, clients: Clients) -> None:
@@ -850,7 +850,7 @@ HOLDING: dict[str, Behaviour] = {
 @pytest.mark.parametrize("kind", HOLDING)
 def test_snapshots_that_never_end_are_no_answer(kind: str, server: HostileServer, clients: Clients) -> None:
     server.answers["progress"] = in_turn(websocket(*STARTS, seen_again(), half_open), hang_up)
-    client = client_of(server, clients, timeout_s=0.3, timing=IMPATIENT)
+    client = hurried(client_of(server, clients, timing=IMPATIENT), 0.3)
     watched = follow(client)
     watched.wait_until(lambda download: download.percentage == 40)
     server.answers["snapshot"] = HOLDING[kind]
@@ -899,6 +899,17 @@ def test_a_downloading_of_a_wrong_type_is_neither_true_nor_false(
 ) -> None:
     server.answers["start"] = answers_after(lambda model: model.update(downloading=value))
     server.answers["progress"] = nothing_there
+    follow_on_until_downloaded(server, clients)
+
+
+def test_a_flag_seen_before_the_start_took_effect_is_no_sign_that_it_never_began(
+    server: HostileServer, clients: Clients
+) -> None:
+    def start(line: Line, request: Request) -> None:
+        seen_again(times=2)(line)
+        answers_after(lambda model: model.update(downloading="odd"))(line, request)
+
+    server.answers.update(start=start, progress=nothing_there)
     follow_on_until_downloaded(server, clients)
 
 
@@ -963,7 +974,7 @@ def test_a_server_that_stays_away_is_lost_and_the_error_says_where_it_stood(
 
 def test_a_server_that_hangs_with_the_socket_open_is_lost(server: HostileServer, clients: Clients) -> None:
     server.answers["progress"] = websocket(*STARTS, half_open)
-    watched = follow(client_of(server, clients, timeout_s=0.3, timing=IMPATIENT))
+    watched = follow(hurried(client_of(server, clients, timing=IMPATIENT), 0.3))
     watched.wait_until(lambda download: download.percentage == 40)
     server.answers["snapshot"] = silence
     status, error = watched.end()
@@ -1020,7 +1031,7 @@ def test_whatever_answers_the_cancel_the_snapshot_confirms_it(
         CANCEL_ANSWERS[kind](line, request)
 
     server.answers.update(cancel=cancel, progress=websocket(*STARTS))
-    watched = follow(client_of(server, clients, timeout_s=0.5))
+    watched = follow(hurried(client_of(server, clients), 0.5))
     watched.wait_until(lambda download: download.percentage == 40)
     watched.download.cancel()
     assert watched.end()[0] == "CANCELED"
@@ -1167,7 +1178,7 @@ def test_closing_the_client_while_a_call_hangs_leaves_nothing(
 ) -> None:
     polite = server.answers[call]
     server.answers[call] = in_turn(polite, silence) if call == "snapshot" else silence
-    client = client_of(server, clients, timeout_s=0.5)
+    client = hurried(client_of(server, clients), 0.5)
     watched = follow(client)
     server.wait_for(call, 2 if call == "snapshot" else 1)
     client.close()
