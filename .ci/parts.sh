@@ -26,17 +26,21 @@ need_node() {
   command -v npm > /dev/null || install nodejs npm
 }
 
-# A virtual environment in .venv with these extras, unless it has them.
+# A virtual environment of that Python with these requirements. uv keeps what the next one needs too.
+environment() {
+  local folder=$1 interpreter=$2
+  shift 2
+  [ -d "$folder" ] || "$interpreter" -m venv "$folder"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check uv
+  "$folder/bin/uv" pip install --quiet --python "$folder/bin/python" "$@" \
+    || "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
+}
+
+# One in .venv with these extras, unless it has them.
 need_venv() {
   local extras=$1
   [ -e ".venv/has-$extras" ] && return
-  if command -v uv > /dev/null; then
-    [ -d .venv ] || uv venv --quiet --seed --python python3 .venv
-    uv pip install --quiet --compile-bytecode --python .venv/bin/python -e ".[$extras]"
-  else
-    [ -d .venv ] || python3 -m venv .venv
-    .venv/bin/pip install --quiet --disable-pip-version-check -e ".[$extras]"
-  fi
+  environment .venv python3 -e ".[$extras]"
   touch ".venv/has-$extras"
 }
 

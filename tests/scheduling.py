@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 # none in ours.
 sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type] # how an import is made to fail
 
+# Compiled modules are kept, whatever the shell says: these tests start some two hundred processes.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 # From the slowest on; what is not named comes last. A notebook is a file, and its cells stay together.
 SLOW = (
     "tests/browser",

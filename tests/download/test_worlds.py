@@ -68,7 +68,7 @@ def test_in_any_world_the_word_is_the_servers(world: World) -> None:
 
 
 @pytest.mark.full
-@settings(max_examples=4_000, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=2_000, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck))
 @given(world=any_world())
 def test_in_many_more_worlds_the_word_is_the_servers(world: World) -> None:
     check(world)

@@ -28,7 +28,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec") and item.path.parent == _HERE:
             table = f"{item.path.name}::{item.originalname}"
             seen[table] += 1
-            if seen[table] > _CASES_BY_DEFAULT:
+            if seen[table] > _CASES_BY_DEFAULT and not item.get_closest_marker("soak"):
                 item.add_marker(pytest.mark.full)
 
 

@@ -57,6 +57,12 @@ def test_in_a_few_worlds_over_the_wire_the_word_is_the_servers() -> None:
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("seed", range(1, 51))
+@pytest.mark.parametrize("seed", range(1, 11))
+def test_in_many_worlds_over_the_wire_the_word_is_the_servers(seed: int) -> None:
+    check_worlds(20, seed=seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(11, 51))
 def test_in_a_thousand_worlds_over_the_wire_the_word_is_the_servers(seed: int) -> None:
     check_worlds(20, seed=seed)

@@ -155,11 +155,16 @@ def place(module: str) -> str:
     return max(inside, key=len, default=module)
 
 
-OURS = [
-    (one, place(one.imported.removeprefix("pieces_nb").lstrip(".")))
-    for one in imports()
-    if top(one.imported) == "pieces_nb"
-]
+@cache
+def ours() -> list[tuple[Import, str]]:
+    """The imports of the package's own modules, with what they import."""
+    return [
+        (one, place(one.imported.removeprefix("pieces_nb").lstrip(".")))
+        for one in imports()
+        if top(one.imported) == "pieces_nb"
+    ]
+
+
 ROOMS = {"model", "wire", "download", "verbs", "views"}  # their `__init__` imports nothing
 
 
@@ -171,7 +176,7 @@ def test_every_module_has_its_place() -> None:
 def test_imports_go_only_downwards() -> None:
     wrong = [
         (one, target)
-        for one, target in OURS
+        for one, target in ours()
         if place(one.module) not in ("", "emulator", target)
         and target not in ("", "emulator")
         and ORDER.index(target) >= ORDER.index(place(one.module))
@@ -185,23 +190,23 @@ def test_the_readmes_table_of_modules_is_the_order_that_holds() -> None:
     rows = [re.findall(r"`([\w.]+)`", line.split("|")[1]) for line in section.splitlines() if line.startswith("| `")]
     row = {module: number for number, modules in enumerate(rows) for module in modules}
     assert {*map(top, ORDER), "emulator"} - row.keys() <= {"trace", "demo", "__main__"}
-    for one, target in OURS:
+    for one, target in ours():
         module = place(one.module)
         if {module, target} <= row.keys() - {"emulator"} and (one.module, one.function, target) not in UPWARDS:
             assert row[target] <= row[module], one
 
 
 def test_the_ways_up_are_there_and_inside_functions() -> None:
-    used = {(one.module, one.function, target) for one, target in OURS}
+    used = {(one.module, one.function, target) for one, target in ours()}
     assert used >= UPWARDS
-    at_the_top = {(one.module, target) for one, target in OURS if not one.function}
+    at_the_top = {(one.module, target) for one, target in ours() if not one.function}
     assert not at_the_top & {(module, target) for module, _, target in UPWARDS}
 
 
 def test_the_emulator_imports_nothing_of_the_client_and_few_import_it() -> None:
-    assert {target for one, target in OURS if top(one.module) == "emulator"} == {"emulator"}
-    assert {place(one.module) for one, target in OURS if target == "emulator"} <= EMULATORS_USERS
-    clients = {one.function for one, target in OURS if (one.module, target) == ("client", "emulator")}
+    assert {target for one, target in ours() if top(one.module) == "emulator"} == {"emulator"}
+    assert {place(one.module) for one, target in ours() if target == "emulator"} <= EMULATORS_USERS
+    clients = {one.function for one, target in ours() if (one.module, target) == ("client", "emulator")}
     assert clients == {"_shared_emulator"}
 
 

@@ -85,6 +85,7 @@ def test_one_real_figure_comes_out() -> None:
     assert 0 < line.spread.median < 1_000
 
 
+@pytest.mark.full
 def test_the_commands_that_are_measured_do_what_they_are_measured_for() -> None:
     lines = commands(repetitions=1)
     assert all(0 < line.spread.median < 60_000 for line in lines)

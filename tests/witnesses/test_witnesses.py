@@ -22,6 +22,7 @@ from tests.witnesses.stand import MODELS, NAMES
 
 pytestmark = [
     pytest.mark.full,
+    pytest.mark.timeout(600),  # that counts what is installed first
     pytest.mark.skipif(sys.platform != "linux", reason="network namespaces and their like are Linux's"),
 ]
 ROOT = Path(__file__).parents[2]
