@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pieces_nb.errors import PiecesError, ProtocolError
 from pieces_nb.machine import machine_of
-from pieces_nb.model.engine import Engine, EngineState
+from pieces_nb.model.engine import Engine, EngineState, engine_step
 from pieces_nb.text import Part, Step, format_bytes, printable
 from pieces_nb.wire import discovery, endpoints
 from pieces_nb.wire.addresses import host_of, is_loopback
@@ -192,11 +192,9 @@ def _engine(engine: Engine | PiecesError) -> Check:
         case EngineState.UNKNOWN:
             return Check("engine", None, engine.words, (), facts)
         case EngineState.MISSING:
-            return Check(
-                "engine", False, engine.words, (Step("engine install --yes", "client.install_engine()"),), facts
-            )
+            return Check("engine", False, engine.words, (engine_step("install"),), facts)
         case EngineState.OUTDATED if not engine.user_managed:
-            return Check("engine", False, engine.words, (Step("engine update --yes", "client.update_engine()"),), facts)
+            return Check("engine", False, engine.words, (engine_step("update"),), facts)
         case EngineState.OUTDATED:
             return Check("engine", False, engine.words, ("Update it yourself, as it was installed.",), facts)
     return Check("engine", True, engine.words, (), facts)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from pieces_nb.errors import ModelStateError, PiecesError, ProtocolError
-from pieces_nb.model.engine import Deployment, Engine, EngineState
+from pieces_nb.model.engine import Deployment, Engine, EngineState, engine_step
 from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
 from pieces_nb.text import Part, Step, printable
 from pieces_nb.wire import endpoints
@@ -80,7 +80,10 @@ class EngineCalls:
         return Step("engine", "client.engine()")
 
     def cancel_step(self, _model: Model) -> Step:
-        return Step("engine cancel", "client.cancel_engine()")
+        return engine_step("cancel")
+
+    def again_step(self, _model: Model) -> Step:
+        return engine_step(self._kind)
 
     # What they make of it --------------------------------------------------------------------------------------------
 
@@ -166,15 +169,11 @@ def _why_not(kind: EngineWork, engine: Engine) -> tuple[Part, ...]:
         return (f"This server has no calls for an engine: it cannot {kind} one.",)
     if engine.under_way is not None:
         same = engine.under_way is _part(engine, kind)
-        return (
-            ()
-            if same
-            else (f"{NAME} is {engine.words}: ", Step("engine cancel", "client.cancel_engine()"), " stops that.")
-        )
+        return () if same else (f"{NAME} is {engine.words}: ", engine_step("cancel"), " stops that.")
     if engine.user_managed:
         return (f"{NAME} is {engine.words}: {kind} it as you installed it; the server does not.",)
     if kind == "update" and engine.state is EngineState.MISSING:
-        return (f"{NAME} is not installed: ", Step("engine install --yes", "client.install_engine()"), " comes first.")
+        return (f"{NAME} is not installed: ", engine_step("install"), " comes first.")
     return ()
 
 

@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pieces_nb.model import fields
-from pieces_nb.text import Part, Step, clock, format_bytes
+from pieces_nb.model.rules import step_with
+from pieces_nb.text import Part, clock, format_bytes
 
 if TYPE_CHECKING:
     from pieces_nb.doctor import Check
@@ -312,8 +313,10 @@ def usage(listed: Sequence[Model], machine: Machine, *, server: str) -> Rows:
     """Return what models take, memory first, each the biggest first, with what frees it; and a bar for each."""
     loaded = sorted((model for model in listed if model.loaded), key=lambda model: -(model.ram_bytes or 0))
     stored = sorted((model for model in listed if model.downloaded), key=lambda model: -(model.size_bytes or 0))
-    values = [(model.title, "memory", _gigabytes(model.ram_bytes), _freeing("unload", model)) for model in loaded]
-    values += [(model.title, "disk", _gigabytes(model.size_bytes), _freeing("delete-cache", model)) for model in stored]
+    values = [(model.title, "memory", _gigabytes(model.ram_bytes), step_with("unload", model)) for model in loaded]
+    values += [
+        (model.title, "disk", _gigabytes(model.size_bytes), step_with("delete-cache", model)) for model in stored
+    ]
     bars = (
         _bar("memory", (model.ram_bytes for model in loaded), machine.total_memory_bytes, machine.free_memory_bytes),
         _bar("disk", (model.size_bytes for model in stored), machine.total_disk_bytes, machine.free_disk_bytes),
@@ -332,10 +335,6 @@ def _bar(resource: str, sizes: Iterable[int | None], total: int | None, free: in
     if total is None or free is None:
         return Bar(resource, in_models)
     return Bar(resource, in_models, max(0, total - free - in_models), free)
-
-
-def _freeing(verb: str, model: Model) -> Step:
-    return Step(f"{verb} {model.argument}", f"client.{verb.replace('-', '_')}({model.title!r})")
 
 
 def _gigabytes(size_bytes: float | None) -> float | None:

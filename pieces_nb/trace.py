@@ -38,7 +38,8 @@ from pieces_nb.download.download import Download
 from pieces_nb.errors import BadArguments, ModelStateError, PiecesError
 from pieces_nb.locks import Lock
 from pieces_nb.model.models import Model
-from pieces_nb.text import Step, printable
+from pieces_nb.model.rules import step_with
+from pieces_nb.text import printable
 from pieces_nb.wire.addresses import host_of, is_loopback, quoted_id
 from pieces_nb.wire.connection import EMULATOR, Connection, address_from_environment
 from pieces_nb.wire.http import Answer, Transport
@@ -373,10 +374,8 @@ def record(
         client.check_downloadable(seen)
         title = printable(seen.title, limit=80)
         if seen.downloaded:
-            step = Step(f"delete-cache {seen.argument}", f"client.delete_cache({seen.title!r})")
-            raise ModelStateError(
-                f"{title} is downloaded already, there is nothing to record; ", step, " deletes its files."
-            )
+            words = f"{title} is downloaded already, there is nothing to record; "
+            raise ModelStateError(words, step_with("delete-cache", seen), " deletes its files.")
         found = client.connection.found
         stream = closing.enter_context(_new_file(path))
         recorder.begin(stream, seen, server=found.version, redact=redactor(url=found.url))

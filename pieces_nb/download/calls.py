@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from pieces_nb.model import rules
 from pieces_nb.model.models import Model, ModelDownloadProgress
 from pieces_nb.text import Step
 from pieces_nb.wire import endpoints
@@ -41,6 +42,9 @@ class Calls(Protocol):
     def cancel_step(self, model: Model) -> Step:
         """How to cancel it."""
 
+    def again_step(self, model: Model) -> Step:
+        """How to try it again."""
+
 
 class ModelCalls:
     """The calls of a model's download."""
@@ -67,4 +71,7 @@ class ModelCalls:
         return Step("progress", "client.progress()")
 
     def cancel_step(self, model: Model) -> Step:
-        return Step(f"cancel {model.argument}", f"client.cancel({model.title!r})")
+        return rules.step_with("cancel", model)
+
+    def again_step(self, model: Model) -> Step:
+        return rules.step_with("download", model)

@@ -33,7 +33,7 @@ from pieces_nb.errors import (
     WaitTimeout,
 )
 from pieces_nb.model.models import DownloadStatus, Model
-from pieces_nb.text import Step, format_percentage, printable
+from pieces_nb.text import Part, Step, format_percentage, printable
 
 __all__ = ["Context", "Download", "Downloads", "Lifecycle", "StoppedAwaiting", "View"]
 
@@ -160,7 +160,9 @@ class Download:
             return None
         if state.status is DownloadStatus.CANCELED:
             return DownloadCanceled(f"{self._title}: the download was canceled.")
-        return DownloadFailed(f"{self._title}: the download failed: {state.reason or state.heard or 'without a word'}")
+        why = (state.reason or state.heard or "without a word").removesuffix(".")
+        again = self._context.calls.again_step(self.model)
+        return DownloadFailed(f"{self._title}: the download failed: {why}. ", again, " tries again.")
 
     @property
     def stalled_since(self) -> datetime | None:
@@ -318,7 +320,7 @@ class Download:
         deadline = math.inf if timeout is None else self._context.clock() + timeout
         while not (self._is_forked or self._finished.wait(self._slice(deadline))):
             if self._context.clock() >= deadline:
-                raise WaitTimeout(f"{self._so_far} after {timeout:g} s of waiting; {_what_goes_on([self])}.")
+                raise _waited([self], timeout)
 
     def _slice(self, deadline: float) -> float:
         return min(_WAIT_SLICE_S, max(0.0, deadline - self._context.clock()))
@@ -464,10 +466,14 @@ def checked_timeout(timeout: float | None) -> float | None:
     return timeout
 
 
-def _goes_on(downloads: Sequence[Download]) -> tuple[str | Step, ...]:
+def _waited(downloads: Sequence[Download], timeout: float | None) -> WaitTimeout:
+    return WaitTimeout(*_goes_on(downloads, f" after {timeout or 0:g} s of waiting"))
+
+
+def _goes_on(downloads: Sequence[Download], after: str = "") -> tuple[str | Step, ...]:
     """Say of downloads that they go on, and how to stop them."""
     so_far = ", ".join(download._so_far for download in downloads)
-    goes_on = f"{so_far}; {_what_goes_on(downloads)}. "
+    goes_on = f"{so_far}{after}; {_what_goes_on(downloads)}. "
     if len(downloads) == 1:
         return (goes_on, downloads[0]._cancel_step, " stops it.")
     parts: list[str | Step] = [goes_on]
@@ -534,16 +540,10 @@ class Downloads(Sequence[Download]):
                     with suppress(DownloadFailed, DownloadCanceled):
                         download.wait(None if deadline is None else max(0.0, deadline - time.monotonic()))
         except WaitTimeout as exc:
-            raise self._timed_out(timeout or 0.0) from exc.__cause__
+            raise _waited(self._running or self._downloads, timeout) from exc.__cause__
         except KeyboardInterrupt:
             raise StoppedWaiting(*_goes_on(self._running or self._downloads)) from None
         return self._outcome()
-
-    def _timed_out(self, timeout: float) -> WaitTimeout:
-        so_far = ", ".join(download._so_far for download in self._running)
-        waiting = any(download.lifecycle is Lifecycle.QUEUED for download in self._downloads)
-        goes_on = "what runs goes on" + (", what waits begins while this program runs" if waiting else "")
-        return WaitTimeout(f"{so_far} after {timeout:g} s of waiting; {goes_on}.")
 
     def __await__(self) -> Generator[Any, None, list[Model]]:
         return self._wait_in_loop().__await__()
@@ -560,13 +560,14 @@ class Downloads(Sequence[Download]):
         return self._outcome()
 
     def _outcome(self) -> list[Model]:
-        errors = [download.error for download in self.failed]
+        errors = [error for download in self._downloads if (error := download.error) is not None]
         if not errors:
             return [download.model for download in self._downloads]
-        text = f"{len(errors)} of {len(self)} downloads did not complete. " + " ".join(str(error) for error in errors)
-        if all(isinstance(error, DownloadCanceled) for error in errors):
-            raise DownloadCanceled(text)
-        raise DownloadFailed(text)
+        parts: list[Part] = [f"{len(errors)} of {len(self)} downloads did not complete."]
+        for error in errors:
+            parts += [" ", *error.parts]
+        all_canceled = all(isinstance(error, DownloadCanceled) for error in errors)
+        raise DownloadCanceled(*parts) if all_canceled else DownloadFailed(*parts)
 
     def cancel(self) -> None:
         """Cancel those that run, all at once; what could not be confirmed is raised after all were tried.

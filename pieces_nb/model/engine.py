@@ -10,7 +10,12 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from pieces_nb.model.models import DownloadStatus, ModelDownloadProgress
-from pieces_nb.text import format_percentage, printable
+from pieces_nb.text import Step, format_percentage, printable
+
+
+def engine_step(work: str) -> Step:
+    """How to install it, update it or cancel either."""
+    return Step(f"engine {work}" if work == "cancel" else f"engine {work} --yes", f"client.{work}_engine()")
 
 
 class EngineState(StrEnum):

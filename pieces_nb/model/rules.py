@@ -61,7 +61,7 @@ def _load(model: Model, running: bool) -> Refusal | None:
     if model.downloaded:
         return None
     predicate = "is still downloading" if running else "is not downloaded"
-    return Refusal(predicate, step=download_step(model), certain=running or model.flag("downloaded") is False)
+    return Refusal(predicate, step=step_with("download", model), certain=running or model.flag("downloaded") is False)
 
 
 def _ensure(model: Model, _running: bool) -> Refusal | None:
@@ -105,8 +105,9 @@ _RULES: dict[str, Callable[[Model, bool], Refusal | None]] = {
 }
 
 
-def download_step(model: Model) -> Step:
-    return Step(f"download {model.argument}", f"client.download({model.title!r})")
+def step_with(verb: str, model: Model) -> Step:
+    """How to do that to this model."""
+    return Step(f"{verb} {model.argument}", f"client.{verb.replace('-', '_')}({model.title!r})")
 
 
 # Which models --------------------------------------------------------------------------------------------------------

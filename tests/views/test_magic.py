@@ -181,7 +181,8 @@ def test_settings_hold_from_the_next_line_on(notebook: InteractiveShell, server:
     server.faults = HELD
     run(notebook, "%config PiecesModelMagics.wait_timeout_s = 0.25")
     result = run(notebook, "%pieces_model download phi-2")
-    assert "after 0.25 s of waiting; the download goes on" in str(result.error_in_exec)
+    goes_on = "after 0.25 s of waiting; the download goes on. `%pieces_model cancel Phi-2` stops it."
+    assert goes_on in str(result.error_in_exec)
     run(notebook, "%config PiecesModelMagics.timeout_s = 3.5")
     run(notebook, "%pieces_model list")
     magics: Any = notebook.magics_manager.registry["PiecesModelMagics"]
@@ -320,7 +321,10 @@ def test_a_full_disk_is_told_in_the_servers_words_and_nothing_is_lost(
 ) -> None:
     server.faults = Faults(disk_full_at=0)
     shown = failure(notebook, "%pieces_model download phi-2", capsys)
-    assert shown == "DownloadFailed: Phi-2: the download failed: Phi-2 cannot be downloaded: No space left on device."
+    assert shown == (
+        "DownloadFailed: Phi-2: the download failed: Phi-2 cannot be downloaded: No space left on device. "
+        "`%pieces_model download Phi-2` tries again."
+    )
     server.faults = Faults()
     assert run(notebook, "%pieces_model download phi-2").success
 

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pieces_nb.errors import ConfirmationRequired
-from pieces_nb.text import Step
+from pieces_nb.model.engine import engine_step
 from pieces_nb.verbs import reading
 from pieces_nb.verbs.actions.downloading import NO_WAIT, TIMEOUT, check_no_wait
 from pieces_nb.verbs.declaration import Flag, Operand, Verb, declared
@@ -67,8 +67,7 @@ def engine(
 
 def _be_sure(session: Session, plan: Plan, *, yes: bool) -> None:
     if not yes and not session.front_end.confirm(f"{plan.words}. Go on?"):
-        step = Step(f"engine {plan.kind} --yes", f"client.{plan.kind}_engine()")
-        raise ConfirmationRequired(f"{plan.words}. Nothing is done yet: say ", step, ".")
+        raise ConfirmationRequired(f"{plan.words}. Nothing is done yet: say ", engine_step(plan.kind), ".")
 
 
 def _status(session: Session) -> Said:

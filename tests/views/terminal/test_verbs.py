@@ -166,7 +166,10 @@ def test_one_of_several_that_fails_fails_the_call_and_the_other_is_told(emulator
 
     assert seen.code == 1
     last = seen.err.splitlines()[-1]
-    assert last.startswith("pieces-nb: 1 of 2 downloads did not complete. Phi-2: the download failed")
+    assert last == (
+        "pieces-nb: 1 of 2 downloads did not complete. Phi-2: the download failed: the server said FAILED. "
+        "`pieces-nb download Phi-2` tries again."
+    )
     assert "Mistral 7B: done" in seen.out
 
 
