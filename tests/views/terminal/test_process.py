@@ -169,7 +169,10 @@ def _imported(*calls: list[str], names: Sequence[str]) -> tuple[list[int], list[
         f"codes = [program.main(call) for call in {list(calls)!r}]; "
         f"sys.exit(json.dumps([codes, [name for name in {list(names)!r} if name in sys.modules]]))"
     )
-    seen = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    seen = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=DEADLINE_S, check=False, env=unmeasured
+    )
     codes, imported = json.loads(seen.stderr.splitlines()[-1])
     return codes, imported
 
