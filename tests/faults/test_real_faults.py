@@ -150,13 +150,14 @@ def interrupted_at_line(download: Download, number: int) -> bool:
                 raise KeyboardInterrupt
         return trace
 
+    before = sys.gettrace()  # a measurement's
     sys.settrace(trace)  # type: ignore[arg-type]  # the stubs want their own protocol
     try:
         download.wait(DEADLINE_S)
     except KeyboardInterrupt:
         return True
     finally:
-        sys.settrace(None)
+        sys.settrace(before)
     return False
 
 
