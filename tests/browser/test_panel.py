@@ -53,6 +53,7 @@ def test_one_button_downloads_loads_and_unloads_and_keeps_the_focus(
     until(lambda: panel.focused() == f"Load {PHI}", what="the button with the focus offers to load")
 
 
+@pytest.mark.full
 def test_a_click_shows_in_its_row_long_before_the_server_has_done_anything(
     open_notebook: OpenNotebook, start_emulator: StartEmulator
 ) -> None:
