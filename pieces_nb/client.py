@@ -211,12 +211,6 @@ class ModelClient:
         models = self.models() if models is None else models
         return _table(rows.models(models, server=self.server, wide=wide))
 
-    def change_table(self, before: Model, after: Model, changes: Iterable[str]) -> Table:
-        """Return old and new values, one row a changed field."""
-        from pieces_nb import rows
-
-        return _table(rows.changes(before, after, changes, server=self.server))
-
     def progress_table(self, downloads: Sequence[Download]) -> Table:
         """Return one row a download: name status percentage done_gb size_gb speed_mb_s time_left_s stalled_since id."""
         from pieces_nb import rows

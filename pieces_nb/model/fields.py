@@ -18,7 +18,6 @@ from pieces_nb.errors import BadArguments
 from pieces_nb.text import ByFront, Part, printable
 
 MAX_JSON_DEPTH = 64
-_FLAT_LEVELS = 3
 REFUSED = ("id", "created", "custom", "downloaded", "downloading", "loaded", "bytes", "score")
 
 
@@ -196,18 +195,6 @@ CALCULATED = ("downloading", "loaded")  # what the server works out anew; sent b
 def body(raw: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Return what to send for a model with the dotted changes in it: all of it but what the server calculates."""
     return {name: value for name, value in apply(raw, changes).items() if name not in CALCULATED}
-
-
-def flat(raw: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a raw model with its nested fields dotted, three levels at most; a list stays one value, null is None."""
-    found: dict[str, Any] = {}
-    for key, value in raw.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value and name.count(".") < _FLAT_LEVELS - 1:
-            found |= flat(value, f"{name}.")
-        else:
-            found[name] = value
-    return found
 
 
 def what_json_cannot_hold(value: Any, name: str = "") -> str:

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import getpass
 import json
+import platform
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from pieces_nb import doctor
+from pieces_nb import ModelClient, doctor
 from pieces_nb.doctor import Check, Subject, examine
 from pieces_nb.emulator import Emulator
+from pieces_nb.errors import PiecesServerError
 from pieces_nb.text import Front, worded
-from pieces_nb.wire import discovery
+from pieces_nb.wire import discovery, endpoints
+
+READY = {"version": "1"}
 
 
 @pytest.fixture(autouse=True)
@@ -121,6 +126,72 @@ def test_a_list_without_local_models_says_why_and_what_to_do() -> None:
     assert check.ok is False
     assert check.seen.startswith("1 model, 0 of them local")
     assert check.step
+
+
+def test_a_list_that_cannot_be_had_is_told_in_the_servers_words(
+    server: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_transport: object) -> NoReturn:
+        raise PiecesServerError("500 to /models: out of memory", status=500)
+
+    monkeypatch.setattr(endpoints, "models", refused)
+    monkeypatch.setattr(endpoints, "engine_status", refused)
+    checks = examine(Subject(server.url))
+    assert (named(checks, "models").ok, named(checks, "models").seen) == (False, "500 to /models: out of memory")
+    assert (named(checks, "engine").ok, named(checks, "engine").seen) == (None, "500 to /models: out of memory")
+
+
+@pytest.mark.parametrize(
+    ("answer", "ok", "step"),
+    [
+        (None, None, ""),
+        ({}, False, "`pieces-nb engine install --yes`"),
+        ({"installation": READY, "updateRequired": {"version": "2"}}, False, "`pieces-nb engine update --yes`"),
+        (
+            {"installation": READY, "updateRequired": {"version": "2", "userManaged": True}},
+            False,
+            "Update it yourself, as it was installed.",
+        ),
+        ({"installation": READY}, True, ""),
+    ],
+)
+def test_an_engine_that_is_not_ready_has_its_next_step(
+    answer: object, ok: bool | None, step: str, server: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoints, "engine_status", lambda _transport: answer)
+    check = named(examine(Subject(server.url)), "engine")
+    assert (check.ok, worded(check.step, Front.TERMINAL)) == (ok, step)
+
+
+def test_pieces_os_is_found_also_where_two_run_and_is_told_from_an_emulator(
+    server: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = discovery.identify(server.url, timeout_s=9)._replace(version="12.0.0")
+    others = {39301: real, 39302: real._replace(url="http://127.0.0.1:39302"), 39303: real._replace(version="12.0.0-emulator")}
+    monkeypatch.setattr(discovery, "survey", lambda _ports: others)
+    checks = examine(Subject())
+    found = f"found at {server.url}; also at http://127.0.0.1:39302, the lowest port is taken"
+    assert (named(checks, "Pieces OS").ok, named(checks, "Pieces OS").seen) == (True, found)
+    assert named(checks, "models").ok
+
+
+def test_a_host_whose_loopback_is_not_the_users_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUPYTERHUB_USER", "somebody")
+    assert named(examine(Subject(ports=())), "where this runs").seen.count("), a JupyterHub: ")
+    monkeypatch.delenv("JUPYTERHUB_USER")
+    monkeypatch.setattr(platform, "release", lambda: "5.15.90.1-microsoft-standard-WSL2")
+    assert named(examine(Subject(ports=())), "where this runs").seen.count("), WSL: ")
+
+
+def test_memory_and_disk_of_another_machine_are_not_made_up() -> None:
+    checks = examine(Subject("http://192.0.2.1:39300"), within_s=1.0)
+    assert [named(checks, name).seen for name in ("memory", "disk")] == ["of the server's machine: not known"] * 2
+
+
+def test_python_gets_the_checks_as_a_table(client: ModelClient) -> None:
+    table = client.doctor()
+    assert table.columns.tolist() == ["ok", "check", "seen", "next_step"]
+    assert "Pieces OS" in table["check"].tolist()
 
 
 def test_the_report_has_no_names_paths_or_secrets(
