@@ -167,7 +167,11 @@ def test_pieces_os_is_found_also_where_two_run_and_is_told_from_an_emulator(
     server: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = discovery.identify(server.url, timeout_s=9)._replace(version="12.0.0")
-    others = {39301: real, 39302: real._replace(url="http://127.0.0.1:39302"), 39303: real._replace(version="12.0.0-emulator")}
+    others = {
+        39301: real,
+        39302: real._replace(url="http://127.0.0.1:39302"),
+        39303: real._replace(version="12.0.0-emulator"),
+    }
     monkeypatch.setattr(discovery, "survey", lambda _ports: others)
     checks = examine(Subject())
     found = f"found at {server.url}; also at http://127.0.0.1:39302, the lowest port is taken"

@@ -383,3 +383,32 @@ def test_a_fault_of_our_own_is_one_line_with_a_way_to_more(call: Call, monkeypat
 
     monkeypatch.setenv("PIECES_NB_DEBUG", "1")
     assert "Traceback" in call("list").err
+
+
+# Tables of words, and an emulator that ends with the command ----------------------------------------------------------
+
+
+@pytest.mark.usefixtures("emulator")
+def test_the_doctors_words_are_told_whole_in_a_narrow_terminal(call: Call) -> None:
+    seen = call("doctor", columns=50)
+    assert seen.code == 0
+    assert max(map(len, seen.out.splitlines())) <= 50
+    assert "Pieces OS" in seen.out
+    records = call("doctor", "--json").json
+    assert {record["check"] for record in records} >= {"Pieces OS", "models", "engine", "versions"}
+
+
+def test_a_download_of_the_commands_own_emulator_does_not_go_on_after_it(call: Call) -> None:
+    seen = call("download", "Phi-2 (emulated)", "--url", "emulator", "--timeout", "0.2")
+    assert seen.code == 1
+    words = "the emulator of this command ends with it, and so does the download."
+    assert seen.err.splitlines()[-1].endswith(words)
+    (row,) = call("download", "Phi-2 (emulated)", "--url", "emulator", "--timeout", "0.2", "--json").json
+    assert row["error"]["message"].endswith(words)
+
+
+@pytest.mark.usefixtures("emulator")
+def test_load_until_exit_is_refused_where_the_process_ends_at_once(call: Call) -> None:
+    seen = call("load", "Llama 3 8B", "--until-exit")
+    assert seen.code == 2
+    assert "load --until-exit is for a notebook" in seen.err
