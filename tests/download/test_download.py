@@ -11,11 +11,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from pieces_nb.download import state as ds
+from pieces_nb.download.calls import ModelCalls
 from pieces_nb.download.download import Context, Download, Downloads, Lifecycle, StoppedAwaiting
 from pieces_nb.download.follower import Follower
 from pieces_nb.errors import (
@@ -31,6 +32,7 @@ from pieces_nb.errors import (
 from pieces_nb.model.models import Model
 from pieces_nb.wire import endpoints
 from pieces_nb.wire.http import Transport
+from pieces_nb.wire.websocket import ProgressSocket
 from tests.hostile.following import PATIENT
 from tests.hostile.server import (
     COMPLETES,
@@ -179,6 +181,35 @@ def test_a_crash_of_ours_says_so(begin: Start, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(Follower, "_step", broken)
     with pytest.raises(DownloadFailed, match=r"pieces_nb itself failed: KeyError\('x'\)"):
         download.wait(DEADLINE_S)
+
+
+@pytest.mark.parametrize("broken", ["start", "cancel", "socket", "snapshot"])
+def test_a_call_of_ours_that_breaks_is_an_answer_that_did_not_come(
+    broken: str, begin: Start, server: HostileServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def breaks(_self: object, *_arguments: object) -> NoReturn:
+        raise KeyError(broken)
+
+    if broken == "socket":
+        monkeypatch.setattr(ProgressSocket, "open", breaks)
+    if broken == "start":
+        monkeypatch.setattr(ModelCalls, broken, breaks)
+    download = begin()
+    if broken == "start":
+        with pytest.raises(
+            DownloadFailed, match=r"the download failed: pieces_nb itself failed: KeyError\('start'\)\. "
+        ):
+            download.wait(DEADLINE_S)
+        return
+    if broken != "socket":
+        monkeypatch.setattr(ModelCalls, broken, breaks)
+    if broken == "cancel":
+        with pytest.raises(PiecesError, match="pieces_nb itself failed"):
+            at_40(download).cancel()
+    until_so(lambda: "a call of a download broke" in caplog.text)
+    monkeypatch.undo()
+    completes(server)
+    assert download.wait(DEADLINE_S).downloaded
 
 
 def test_a_freeze_of_this_process_is_none_of_the_waits(begin: Start) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import psutil
+import pytest
 
 from pieces_nb.emulator import Emulator
+from pieces_nb.emulator.memory import read_into_memory
 from tests.emulator.support import Api, process
 from tests.waiting import until
 
@@ -42,3 +47,13 @@ def test_loaded_memory_holds_the_files_bytes_and_close_frees_it() -> None:
         api.session.close()
 
     assert own.memory_info().rss - before < 10 * MB
+
+
+def test_a_file_that_has_become_shorter_is_not_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "model"
+    file.write_bytes(b"x" * 10)
+    longer = os.stat_result((*file.stat()[:6], 20, *file.stat()[7:10]))
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "stat", lambda _path, **_options: longer)
+        with pytest.raises(OSError, match="shorter than it was"):
+            read_into_memory(file)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from html import unescape
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from ipywidgets.widgets import widget as ipywidgets_widget
@@ -261,6 +261,24 @@ def test_an_error_shows_in_the_servers_words(opened: Opened, emulator: Emulator)
     opened.says("No <b>room</b> & $left$")
 
     assert not any("<b>room" in str(getattr(widget, "value", "")) for widget in opened.all())
+
+
+def breaks(*_arguments: object, **_options: object) -> NoReturn:
+    raise RuntimeError("of its own")
+
+
+def test_what_breaks_in_us_is_said_and_the_panel_lives_on(opened: Opened, client: ModelClient) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(client, "models", breaks)
+        ask_again(opened)
+        opened.says("pieces_nb itself failed: RuntimeError('of its own')")
+    ask_again(opened)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(client, "download", breaks)
+        opened.main("Phi-2", "download")
+        opened.says("download failed, pieces_nb itself did: RuntimeError('of its own')")
+    opened.main("Phi-2", "download")
+    opened.main("Phi-2", "load")
 
 
 def test_a_running_load_says_since_when_and_other_models_can_be_used_meanwhile(
