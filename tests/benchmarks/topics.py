@@ -69,7 +69,7 @@ def imports() -> list[Line]:
             "`from pieces_nb import ModelClient`, times faster than the SDK's ModelApi",
             ratios(took["sdk"], took["client"]),
             "×",
-            at_least(8),
+            at_least(9),
             f"{milliseconds(took['client'])}; {sdk}",
         ),
     ]
@@ -196,7 +196,7 @@ def tables() -> list[Line]:
                     f"{count:,} models asked for and in a table, times faster than SDK + DataFrame",
                     ratios(took["sdk"], took["ours"]),
                     "×",
-                    at_least(4) if count == _COUNTS[-1] else None,
+                    at_least(6) if count == _COUNTS[-1] else None,
                     f"ours {milliseconds(took['ours'])}, SDK {milliseconds(took['sdk'])}",
                 )
             )
