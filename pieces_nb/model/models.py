@@ -206,7 +206,7 @@ def models_from_wire(value: object, *, source: str = "The server") -> list[Model
         raise ProtocolError(f"{source} answered with {_kind(value)} where the Model API has a list of models.")
     models = [Model(item) for item in items if isinstance(item, dict)]
     if len(models) < len(items):
-        log.warning("%d of %d entries in the list of models are no objects", len(items) - len(models), len(items))
+        log.info("%d of %d entries in the list of models are no objects", len(items) - len(models), len(items))
     return models
 
 

@@ -160,6 +160,7 @@ def test_an_answer_that_is_no_object_is_a_protocol_error_that_says_what_it_is(va
 
 
 def test_a_bad_entry_in_the_list_costs_that_entry_alone(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "pieces_nb")  # a panel asks every few seconds: nobody wants to be warned so often
     models = models_from_wire({"iterable": [{"id": "a"}, None, "x", {"id": 7, "foundation": "NEW"}]})
     assert [model.id for model in models] == ["a", ""]
     assert "2 of 4 entries" in caplog.text
