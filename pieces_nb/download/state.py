@@ -131,7 +131,7 @@ def queued(model: Model, *, now: float, timing: Timing | None = None, wall_at_ze
 def already_there(model: Model, *, now: float, wall_at_zero: float = 0.0) -> DownloadState:
     """Return the ended state of a download that has nothing to do."""
     state = start(model, now=now, wall_at_zero=wall_at_zero)._replace(was_there=True)
-    return _ended(state, DownloadStatus.COMPLETED, "was already downloaded", now)
+    return _ended(state, DownloadStatus.COMPLETED, "was already there", now)
 
 
 def advance(state: DownloadState, event: Event, *, now: float) -> DownloadState:

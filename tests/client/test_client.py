@@ -157,7 +157,7 @@ def test_a_finished_download_is_a_no_op(client: ModelClient, posts: list[str]) -
     assert download.done
     assert download.wait(0).downloaded
     assert posts == []
-    assert "was already downloaded" in repr(download)
+    assert "was already there" in repr(download)
 
 
 def test_a_download_of_a_cloud_model_is_refused_before_anything_is_sent(client: ModelClient, posts: list[str]) -> None:

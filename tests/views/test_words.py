@@ -99,7 +99,7 @@ def test_words_fit_their_place_and_lose_first_what_matters_least() -> None:
 def test_a_finished_download_is_one_line_with_size_duration_and_mean_speed() -> None:
     assert record(Puppet().at(50).complete()) == "Phi-2: done · 200 MB · 2.0 s · 100 MB/s"
     assert record(Puppet(size=None).at(50).complete()) == "Phi-2: done · 2.0 s"
-    assert record(Puppet(there=True)) == "Phi-2: done, was already downloaded · 200 MB"
+    assert record(Puppet(there=True)) == "Phi-2: done, was already there · 200 MB"
 
 
 def test_a_failed_and_a_canceled_download_say_why_and_when() -> None:
