@@ -301,6 +301,8 @@ class NotebookPage:
     def run(self, index: int) -> None:
         """Run one cell, not waiting for its end."""
         self.cell(index).locator(".jp-InputPrompt").click()
+        # A page that outputs are moving may have been clicked beside it.
+        self.page.evaluate("index => { jupyterapp.shell.currentWidget.content.activeCellIndex = index; }", index)
         self.command("notebook:run-cell")
 
     def save(self) -> None:
