@@ -31,9 +31,10 @@ environment() {
   local folder=$1 interpreter=$2
   shift 2
   [ -d "$folder" ] || "$interpreter" -m venv "$folder"
-  "$folder/bin/pip" install --quiet --disable-pip-version-check uv
-  "$folder/bin/uv" pip install --quiet --python "$folder/bin/python" "$@" \
-    || "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
+  {
+    "$folder/bin/pip" install --quiet --disable-pip-version-check uv \
+      && "$folder/bin/uv" pip install --quiet --python "$folder/bin/python" "$@"
+  } || "$folder/bin/pip" install --quiet --disable-pip-version-check "$@"
 }
 
 # One in .venv with these extras, unless it has them.
