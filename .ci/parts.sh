@@ -46,12 +46,11 @@ need_venv() {
 }
 
 # Tests run side by side and beside browsers: one that failed so is run once more, alone, and named. Twice is a failure.
-# Without marks: of a table of cases a few are in the default run, and a few of those that failed are other ones.
 once_more() {
   local python=$1
   shift
   section "What failed among others, once more and alone"
-  "$python" -m pytest "$@" -m '' --last-failed --last-failed-no-failures none -n 0
+  "$python" -m pytest "$@" --last-failed --last-failed-no-failures none -n 0
 }
 
 run_tests() {

@@ -188,9 +188,8 @@ class Registry:
 
 
 def _entry(download: Download, operation: Operation) -> Entry:
-    """Return the record of a download that has ended: what failed, not what to do next."""
-    words = str(download.error.parts[0]).rstrip() if download.error is not None else ""
-    return operation.entry(str(download.status), words)._replace(
+    """Return the record of a download that has ended."""
+    return operation.entry(str(download.status), download.failure)._replace(
         started=download.started,
         seconds=download.duration_s,
         bytes=download.moved_bytes,

@@ -8,6 +8,8 @@ from typing import NoReturn
 
 import pytest
 
+forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+
 
 def cannot(reason: str) -> NoReturn:
     """Skip the test; fail it where nothing may be missing."""

@@ -81,12 +81,5 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish() -> None:
-    """Write down what was measured, if it is: a process that takes long to end is killed, and its figures with it."""
-    if "coverage" in sys.modules and (measured := sys.modules["coverage"].Coverage.current()) is not None:
-        measured.save()
-
-
 def _place(item: pytest.Item) -> int:
     return next((place for place, folder in enumerate(SLOW) if item.nodeid.startswith(folder)), len(SLOW))

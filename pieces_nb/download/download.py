@@ -155,14 +155,22 @@ class Download:
     @property
     def error(self) -> PiecesError | None:
         """What `wait()` raises or would raise: `DownloadFailed`, `DownloadCanceled`; None while it runs or is well."""
+        if not (words := self.failure):
+            return None
+        if self.status is DownloadStatus.CANCELED:
+            return DownloadCanceled(words)
+        return DownloadFailed(f"{words} ", self._context.calls.again_step(self.model), " tries again.")
+
+    @property
+    def failure(self) -> str:
+        """What failed, as `error` says it, without what to do next; '' while it runs or is well."""
         state = self.state
         if not state.done or state.status is DownloadStatus.COMPLETED:
-            return None
+            return ""
         if state.status is DownloadStatus.CANCELED:
-            return DownloadCanceled(f"{self._title}: the download was canceled.")
+            return f"{self._title}: the download was canceled."
         why = (state.reason or state.heard or "without a word").removesuffix(".")
-        again = self._context.calls.again_step(self.model)
-        return DownloadFailed(f"{self._title}: the download failed: {why}. ", again, " tries again.")
+        return f"{self._title}: the download failed: {why}."
 
     @property
     def stalled_since(self) -> datetime | None:

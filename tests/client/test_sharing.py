@@ -24,9 +24,8 @@ from pieces_nb.history import HISTORY, History
 from pieces_nb.views import notebook
 from tests.conftest import QUICK
 from tests.hostile.server import DEADLINE_S, ID, HostileServer, progress, websocket
+from tests.needs import forks
 from tests.waiting import until_download
-
-forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
 
 
 def in_child(check: Callable[[], object]) -> str:

@@ -55,6 +55,7 @@ from tests.hostile.server import (
     websocket,
     when,
 )
+from tests.needs import forks
 from tests.waiting import until as until_so
 
 Start = Callable[..., Download]
@@ -183,29 +184,38 @@ def test_a_crash_of_ours_says_so(begin: Start, monkeypatch: pytest.MonkeyPatch) 
         download.wait(DEADLINE_S)
 
 
-@pytest.mark.parametrize("broken", ["start", "cancel", "socket", "snapshot"])
-def test_a_call_of_ours_that_breaks_is_an_answer_that_did_not_come(
-    broken: str, begin: Start, server: HostileServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def breaks(_self: object, *_arguments: object) -> NoReturn:
-        raise KeyError(broken)
+def breaks(_self: object, *_arguments: object) -> NoReturn:
+    raise KeyError("x")
 
-    if broken == "socket":
-        monkeypatch.setattr(ProgressSocket, "open", breaks)
-    if broken == "start":
-        monkeypatch.setattr(ModelCalls, broken, breaks)
+
+def test_a_start_that_breaks_in_us_is_a_failure_that_says_so(begin: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ModelCalls, "start", breaks)
+    with pytest.raises(DownloadFailed, match=r"the download failed: pieces_nb itself failed: KeyError\('x'\)\. "):
+        begin().wait(DEADLINE_S)
+
+
+def test_a_cancel_that_breaks_in_us_says_so_and_the_download_goes_on(
+    begin: Start, server: HostileServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    download = at_40(begin())
+    monkeypatch.setattr(ModelCalls, "cancel", breaks)
+    with pytest.raises(PiecesError, match="pieces_nb itself failed"):
+        download.cancel()
+    completes(server)
+    assert download.wait(DEADLINE_S).downloaded
+
+
+@pytest.mark.parametrize(("owner", "name"), [(ProgressSocket, "open"), (ModelCalls, "snapshot")])
+def test_a_question_that_breaks_in_us_is_asked_again(
+    owner: type,
+    name: str,
+    begin: Start,
+    server: HostileServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(owner, name, breaks)
     download = begin()
-    if broken == "start":
-        with pytest.raises(
-            DownloadFailed, match=r"the download failed: pieces_nb itself failed: KeyError\('start'\)\. "
-        ):
-            download.wait(DEADLINE_S)
-        return
-    if broken != "socket":
-        monkeypatch.setattr(ModelCalls, broken, breaks)
-    if broken == "cancel":
-        with pytest.raises(PiecesError, match="pieces_nb itself failed"):
-            at_40(download).cancel()
     until_so(lambda: "a call of a download broke" in caplog.text)
     monkeypatch.undo()
     completes(server)
@@ -658,7 +668,7 @@ def test_several_are_canceled_all_at_once_and_what_failed_is_told(server: Hostil
 # Forks ---------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+@forks
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
 def test_a_forked_child_follows_nothing_and_says_so(server: HostileServer, begin: Start) -> None:
     download = at_40(begin())

@@ -20,6 +20,7 @@ from pieces_nb.emulator import Emulator, EmulatorError, Faults, Switches, server
 from tests.emulator.conftest import Started
 from tests.emulator.support import ROOT, Api
 from tests.emulator.test_switches import Call
+from tests.needs import forks
 from tests.waiting import until
 
 
@@ -220,7 +221,7 @@ def test_a_process_that_ends_without_close_ends_quietly_and_leaves_no_home() -> 
     assert not os.path.exists(done.stdout.strip())  # noqa: PTH110  # A path of text, asked once.
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@forks
 def test_a_fork_leaves_its_parents_emulator_alone() -> None:
     done = run_python(
         "import os, sys\n"

@@ -16,6 +16,7 @@ import pytest
 
 from pieces_nb import ModelClient
 from pieces_nb.emulator import Emulator
+from tests.needs import forks
 from tests.waiting import until
 
 from .support import HASTY, EmulatorProcess, open_files, our_threads
@@ -130,7 +131,7 @@ def _answers_for_ever(client: ModelClient, names: dict[str, str], wrong: list[st
             thread.join()
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+@forks
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork")
 @pytest.mark.timeout(1200)
 def test_two_hundred_forks_amid_downloads_and_answers_mix_up_nothing(tmp_path: Path) -> None:

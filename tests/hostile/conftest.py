@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,12 +22,10 @@ _CASES_BY_DEFAULT = 2
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Of a table of cases the first two are in the default run, which has to be short; all are in the longer half."""
-    seen: Counter[str] = Counter()
     for item in items:
         if isinstance(item, pytest.Function) and hasattr(item, "callspec") and item.path.parent == _HERE:
-            table = f"{item.path.name}::{item.originalname}"
-            seen[table] += 1
-            if seen[table] > _CASES_BY_DEFAULT and not item.get_closest_marker("soak"):
+            case = max(item.callspec.indices.values())
+            if case >= _CASES_BY_DEFAULT and not item.get_closest_marker("soak"):
                 item.add_marker(pytest.mark.full)
 
 
