@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from tests.browser.lab import until
+from tests.browser.lab import EmulatorProcess, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 # With ipykernel 6 a click is done when the cell ends.
 CLICKS_ARE_HEARD = tuple(map(int, version("ipykernel").split(".")[:2])) >= (7, 1)
+WHAT_STOOD_THERE = re.compile(r"Phi-2 \(emulated\): [\d.]+ % · .* · downloading")
+
+
+def connect(emulator: EmulatorProcess) -> str:
+    return f"%load_ext pieces_nb\n%pieces_model connect {emulator.url}"
+
+
+def client(emulator: EmulatorProcess) -> str:
+    return f"from pieces_nb import ModelClient\nclient = ModelClient({emulator.url!r})"
+
+
+def cancel_button(output: Locator) -> Locator:
+    return output.get_by_role("button", name="Cancel")
 
 
 def percentages(place: Locator) -> list[float]:
@@ -46,3 +60,14 @@ def violations(page: Page, where: str) -> list[str]:
         for violation in found["violations"]
         for node in violation["nodes"]
     ]
+
+
+def is_true(output: Locator, emulator: EmulatorProcess) -> None:
+    """The place of a dead bar says what was, where, when, and how to have it live; and nothing beside it."""
+    output.get_by_text(WHAT_STOOD_THERE).wait_for()
+    as_of = rf"As of \d\d:\d\d on \d{{4}}-\d\d-\d\d, {emulator.url}\. `%pieces_model progress --watch` shows it live\."
+    output.get_by_text(re.compile(as_of)).wait_for()
+    visible = output.inner_text()
+    assert "Error displaying widget" not in visible
+    assert "Loading widget" not in visible
+    assert output.locator(".jupyter-widgets-disconnected:visible").count() == 0

@@ -1,6 +1,7 @@
 """Fixtures for tests in a real browser: `open_notebook(cells)` gives a page, `emulator` another program to talk to.
 
-The browser lives as long as the tests of this folder run, no longer: Playwright's loop would be in the way of others.
+Browser and JupyterLab live as long as the tests of this folder run, no longer: Playwright's loop would be in the way of
+others.
 """
 
 from __future__ import annotations
@@ -16,25 +17,16 @@ from tests.browser.lab import EmulatorProcess, Lab, NotebookPage, launch, why_no
 from tests.needs import cannot
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 OpenNotebook = Callable[..., NotebookPage]
 _numbers = itertools.count(1)
 
 
 @pytest.fixture(scope="package")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+def browser() -> Iterator[Browser]:
     if reason := why_no_browser():
         cannot(reason)
-    server = Lab(tmp_path_factory.mktemp("lab"))
-    try:
-        yield server.wait_until_ready()
-    finally:
-        server.close()
-
-
-@pytest.fixture(scope="package")
-def browser(lab: Lab) -> Iterator[Browser]:  # noqa: ARG001 - first the reasons to skip
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -45,34 +37,39 @@ def browser(lab: Lab) -> Iterator[Browser]:  # noqa: ARG001 - first the reasons 
             browser.close()
 
 
+@pytest.fixture(scope="package")
+def lab(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:  # noqa: ARG001 - or it is skipped
+    server = Lab(tmp_path_factory.mktemp("lab"))
+    try:
+        yield server.wait_until_ready()
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="package")
+def page(lab: Lab, browser: Browser) -> Iterator[Page]:  # noqa: ARG001 - it is looked at with the page
+    """One JupyterLab on the screen for all tests: each opens a notebook in it and is the only one there."""
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
+
+
 @pytest.fixture
-def open_notebook(lab: Lab, browser: Browser, request: pytest.FixtureRequest) -> Iterator[OpenNotebook]:
+def open_notebook(lab: Lab, page: Page, request: pytest.FixtureRequest) -> Iterator[OpenNotebook]:
     """Return a function that writes a notebook of these cells and opens it: `open_notebook(cells, width=1200)`."""
-    context = browser.new_context(viewport={"width": 1200, "height": 1000})
+    opened: list[NotebookPage] = []
 
     def open_it(cells: Sequence[str], *, width: int = 1200, height: int = 1000) -> NotebookPage:
         name = f"{request.node.originalname[:40]}_{next(_numbers)}.ipynb"
         lab.write(name, cells)
-        notebook = NotebookPage(context, lab, name)
-        notebook.page.set_viewport_size({"width": width, "height": height})
-        return notebook
+        page.set_viewport_size({"width": width, "height": height})
+        opened.append(NotebookPage(page, lab, name))
+        return opened[-1]
 
-    try:
-        yield open_it
-    finally:
-        context.close()
-        lab.shut_kernels_down()
-
-
-@pytest.fixture
-def notebook7(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Browser, Lab]]:
-    """The browser and a Notebook 7, which has other pages and the same widgets."""
-    server = Lab(tmp_path_factory.mktemp("notebook7"), notebook7=True)
-    try:
-        yield browser, server.wait_until_ready()
-    finally:
-        server.shut_kernels_down()
-        server.close()
+    yield open_it
+    for notebook in opened:
+        notebook.leave()
+    lab.shut_kernels_down()
 
 
 @pytest.fixture
@@ -94,3 +91,9 @@ def start_emulator(tmp_path: Path) -> Iterator[Callable[..., EmulatorProcess]]:
 def emulator(start_emulator: Callable[..., EmulatorProcess]) -> EmulatorProcess:
     """An emulator whose downloads of some 26 MB take about three seconds."""
     return start_emulator()
+
+
+@pytest.fixture
+def slow(start_emulator: Callable[..., EmulatorProcess]) -> EmulatorProcess:
+    """An emulator whose downloads last longer than any test."""
+    return start_emulator(rate_bytes_per_s=2e5)

@@ -24,7 +24,7 @@ import requests
 from tests import waiting
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, BrowserContext, Locator, Page, Playwright
+    from playwright.sync_api import Browser, Locator, Page, Playwright
 
 DEADLINE_S = 60.0
 CHROMIUM_FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -34,6 +34,18 @@ _SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},
     "apputils-extension/notification": {"fetchNews": "false", "checkForUpdates": False},
 }
+
+# In the page that is loaded, if it is JupyterLab and no question is open there: alone, as after loading it anew.
+_OPEN_HERE = """async name => {
+    const app = window.jupyterapp;
+    if (!app?.commands.hasCommand("docmanager:open") || document.querySelector(".jp-Dialog")) return false;
+    for (const widget of [...app.shell.widgets("main")]) {
+        if (widget.context) widget.context.model.dirty = false;
+        widget.dispose();
+    }
+    await app.commands.execute("docmanager:open", {path: name, factory: "Notebook"});
+    return true;
+}"""
 
 _KERNEL_IS_IDLE = """() => {
     const context = window.jupyterapp?.shell.currentWidget?.sessionContext;
@@ -248,15 +260,18 @@ def _free_port() -> int:
 class NotebookPage:
     """A notebook open in JupyterLab. Cells are counted from 0."""
 
-    def __init__(self, context: BrowserContext, lab: Lab, name: str, *, deadline_s: float = DEADLINE_S) -> None:
-        self.page: Page = context.new_page()
+    def __init__(self, page: Page, lab: Lab, name: str, *, deadline_s: float = DEADLINE_S) -> None:
+        self.page = page
         self.page.set_default_timeout(deadline_s * 1000)
         self.name = name
         self.dialogs: list[str] = []
         self.page.on("dialog", self._on_dialog)
         self._address = lab.address_of(name)
         self._deadline_s = deadline_s
-        self.open()
+        if page.evaluate(_OPEN_HERE, name):
+            self.wait_for_kernel()
+        else:
+            self.load()
 
     def _on_dialog(self, dialog: Any) -> None:
         # A page that was left says goodbye in a dialog; a script that ran says what it wants to.
@@ -264,7 +279,12 @@ class NotebookPage:
             self.dialogs.append(dialog.message)
         dialog.accept()
 
-    def open(self) -> None:
+    def leave(self) -> None:
+        """Hear the page no longer: the next notebook may be opened in it."""
+        self.page.remove_listener("dialog", self._on_dialog)
+
+    def load(self) -> None:
+        """Load the page, as from its address. It takes seconds of computing, most of them JupyterLab's own."""
         # Opening is not what is tested: JupyterLab gets a second chance.
         try:
             self.page.goto(self._address)

@@ -24,7 +24,7 @@ _SIZE = {"width": 1240, "height": 900}
 def _open(browser: Browser, lab: Lab, name: str, cells: list[str]) -> NotebookPage:
     context = browser.new_context(viewport=_SIZE)  # type: ignore[arg-type]  # a TypedDict of the library's own
     lab.write(name, cells)
-    notebook = NotebookPage(context, lab, name)
+    notebook = NotebookPage(context.new_page(), lab, name)
     notebook.command("application:toggle-left-area")
     return notebook
 
