@@ -45,6 +45,23 @@ need_venv() {
   touch ".venv/has-$extras"
 }
 
+# These commands at the same time; what each said, one after the other. Fails if one does.
+side_by_side() {
+  local command folder number=0 status=0 pids=()
+  folder=$(mktemp -d)
+  for command in "$@"; do
+    $command &> "$folder/${#pids[@]}" &
+    pids+=($!)
+  done
+  for command in "$@"; do
+    wait "${pids[$number]}" || status=1
+    section "$command"
+    cat "$folder/$((number++))"
+  done
+  rm -rf "$folder"
+  return "$status"
+}
+
 # Tests run side by side and beside browsers: one that failed so is run once more, alone, and named. Twice is a failure.
 once_more() {
   local python=$1

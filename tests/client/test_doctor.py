@@ -100,6 +100,25 @@ def test_a_server_that_stays_silent_is_not_waited_for(silent: int) -> None:
     assert named(checks, "versions").ok
 
 
+@pytest.mark.parametrize(
+    ("version", "ok", "words"),
+    [
+        ("6.31.0", True, ""),
+        ("7.0.1", False, "loses what threads show"),
+        ("7.3.0", True, "can leave a cell at [*]"),
+        ("7.4.0", True, ""),
+    ],
+)
+def test_a_kernel_with_a_known_fault_is_named(
+    monkeypatch: pytest.MonkeyPatch, version: str, ok: bool, words: str
+) -> None:
+    monkeypatch.setattr("importlib.metadata.version", lambda _: version)
+    check = named(examine(Subject(ports=())), "versions")
+    assert check.ok is ok
+    assert words in worded(check.step, Front.NOTEBOOK)
+    assert bool(check.step) is bool(words)
+
+
 def test_another_program_on_a_port_of_pieces_os_is_told(silent: int) -> None:
     checks = examine(Subject(ports=(silent,)))
     assert str(silent) in named(checks, "other programs on its ports").seen
