@@ -51,15 +51,27 @@ class Answer(NamedTuple):
         return self.body.decode("utf-8", errors="replace")
 
     def json(self) -> Any:
-        """Return the decoded body; `ProtocolError` if it is not JSON. What is not UTF-8 in it costs that character."""
+        """Return the decoded body; `ProtocolError` if it is not JSON.
+
+        What is not UTF-8 in it costs that character, a whole number that is too long for Python itself: None.
+        """
         try:
             try:
                 return json.loads(self.body)
-            except UnicodeDecodeError:
-                return json.loads(self.text())
+            except json.JSONDecodeError:
+                raise
+            except ValueError:
+                return json.loads(self.text(), parse_int=_whole_number)
         except (ValueError, RecursionError) as exc:
             start = printable(self.text()[:200], limit=80) or "an empty body"
             raise ProtocolError(f"{self.url} answered with something that is not JSON: {start}", url=self.url) from exc
+
+
+def _whole_number(digits: str) -> int | None:
+    try:
+        return int(digits)
+    except ValueError:
+        return None
 
 
 class Transport:

@@ -12,7 +12,7 @@ import pytest
 
 from pieces_nb.errors import ModelNotFound, PiecesServerError, PiecesUnreachable, ProtocolError
 from pieces_nb.wire import discovery, endpoints
-from pieces_nb.wire.http import Transport
+from pieces_nb.wire.http import Answer, Transport
 from tests.hostile.server import (
     DEADLINE_S,
     ID,
@@ -38,6 +38,12 @@ from tests.wire.conftest import InChild, MakeServer
 @pytest.fixture
 def transport(hostile: HostileServer) -> Transport:
     return Transport(hostile.url, timeout_s=DEADLINE_S)
+
+
+@pytest.mark.parametrize("size", [b"9" * 5000, b"-" + b"9" * 5000])
+def test_a_number_longer_than_python_reads_costs_itself_and_not_the_list(size: bytes) -> None:
+    answer = Answer("u", 200, b'{"iterable": [{"id": "a", "bytes": %s, "year": 2024}, {"id": "\xff"}]}' % size)
+    assert answer.json() == {"iterable": [{"id": "a", "bytes": None, "year": 2024}, {"id": "\ufffd"}]}
 
 
 # What is asked for
