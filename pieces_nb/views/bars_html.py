@@ -39,7 +39,7 @@ class _Sample(NamedTuple):
 
 
 class Trail:
-    """The speed of the last minute, for a line of 60 points. Used by one thread; callers pass `now`."""
+    """The speed of the last minute, or of a shorter life, for a line of 60 points. One thread's; callers pass `now`."""
 
     def __init__(self) -> None:
         self._samples: list[_Sample] = []
@@ -75,8 +75,9 @@ def _line_svg(speeds: Sequence[_Sample], *, now: float) -> str:
     most = max((speed.percentage for speed in speeds), default=0.0)
     if len(speeds) < _FEWEST or most <= 0:
         return ""
+    span_s = now - speeds[0].at  # of a young download its whole life: a line of the full width
     points = " ".join(
-        f"{_TRAIL_WIDTH * (1 - (now - speed.at) / TRAIL_S):.0f},{_TRAIL_HEIGHT - 1 - 12 * speed.percentage / most:.0f}"
+        f"{_TRAIL_WIDTH * (1 - (now - speed.at) / span_s):.0f},{_TRAIL_HEIGHT - 1 - 12 * speed.percentage / most:.0f}"
         for speed in speeds
     )
     return (

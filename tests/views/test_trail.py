@@ -29,3 +29,11 @@ def test_a_new_attempt_begins_a_new_line() -> None:
     before = points(trail)
     trail.note(0.0, now=10)
     assert points(trail) < before
+
+
+def test_the_line_of_a_young_download_has_the_full_width() -> None:
+    trail = Trail()
+    for second in range(7):
+        trail.note(10.0 * second, now=100 + second)
+    found = re.findall(r"(\d+),\d+", trail.svg)
+    assert [int(found[0]), int(found[-1])] == [0, 60]
