@@ -59,6 +59,7 @@ class Kernel:
         try:
             self._begin()
         except RuntimeError:  # it died: another process took a port that was chosen for it
+            self.close()
             self._begin()
 
     def _begin(self) -> None:
