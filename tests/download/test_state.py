@@ -403,10 +403,8 @@ def test_where_only_a_first_frame_tells_of_an_end_it_is_believed_after_the_grace
 
 
 def test_a_reset_told_after_an_old_end_is_no_word_of_that_end() -> None:
-    state = play(
-        *(posted(), (0.1, SocketOpened()), (0.1, frame("CANCELED")), (0.3, SocketLost("closed"))),
-        *((11, SocketOpened()), (11, frame("RESET")), *every(UNFLAGGED, 12, 21, 30)),
-    )
+    state = play(posted(), (0.1, SocketOpened()), (0.1, frame("CANCELED")), (0.3, SocketLost("closed")))
+    state = play(state, (11, SocketOpened()), (11, frame("RESET")), *every(UNFLAGGED, 12, 21, 30))
     assert outcome(state) == ""
     assert outcome(play(state, seen(THERE, 31))) == "COMPLETED"
 
