@@ -50,6 +50,7 @@ side_by_side() {
   local command folder number=0 status=0 pids=()
   folder=$(mktemp -d)
   for command in "$@"; do
+    # shellcheck disable=SC2086 - the command is words
     $command &> "$folder/${#pids[@]}" &
     pids+=($!)
   done

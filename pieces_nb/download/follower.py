@@ -7,7 +7,6 @@ the server does can hold the thread.
 
 from __future__ import annotations
 
-import json
 import logging
 import queue
 import random
@@ -23,7 +22,7 @@ from pieces_nb.download.throttle import INTERVAL_S, Throttle, UpdateBudget
 from pieces_nb.errors import ModelNotFound, ModelStateError, PiecesError, PiecesServerError, PiecesUnreachable
 from pieces_nb.locks import Lock
 from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
-from pieces_nb.wire.http import Transport
+from pieces_nb.wire.http import Transport, decoded
 from pieces_nb.wire.websocket import ProgressSocket, SocketEnded
 
 log = logging.getLogger(__name__)
@@ -304,7 +303,7 @@ class Follower:
 
     def _decoded(self, raw: bytes) -> ModelDownloadProgress:
         try:
-            return self._calls.decode(json.loads(raw))
+            return self._calls.decode(decoded(raw))
         except (ValueError, RecursionError):
             log.debug("a frame that is not JSON: %r", raw[:80])
             return ModelDownloadProgress(DownloadStatus.UNKNOWN)

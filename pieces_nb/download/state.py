@@ -226,10 +226,10 @@ def _alive(state: DownloadState, now: float) -> DownloadState:
 
 def _restarted(state: DownloadState, status: DownloadStatus, now: float) -> DownloadState:
     """A new attempt, of which nothing is known but that it is one. Before there was any, an end told before is old."""
-    attempt = Attempt(now, state.attempt + 1, grace_from=now, percentage=0.0, raw_percentage=0.0, progress_at=now)
     phase = NEXT[state.phase].get(Sign.RESTARTED)
     if phase is None:
         return _noted(state, state.current.record.with_opening())
+    attempt = Attempt(now, state.attempt + 1, grace_from=now, percentage=0.0, raw_percentage=0.0, progress_at=now)
     return state._replace(current=attempt._replace(phase=phase), status=status, refusal=None, ask_at=now)
 
 

@@ -51,20 +51,25 @@ class Answer(NamedTuple):
         return self.body.decode("utf-8", errors="replace")
 
     def json(self) -> Any:
-        """Return the decoded body; `ProtocolError` if it is not JSON.
-
-        What is not UTF-8 in it costs that character, a whole number that is too long for Python itself: None.
-        """
+        """Return the decoded body; `ProtocolError` if it is not JSON."""
         try:
-            try:
-                return json.loads(self.body)
-            except json.JSONDecodeError:
-                raise
-            except ValueError:
-                return json.loads(self.text(), parse_int=_whole_number)
+            return decoded(self.body)
         except (ValueError, RecursionError) as exc:
             start = printable(self.text()[:200], limit=80) or "an empty body"
             raise ProtocolError(f"{self.url} answered with something that is not JSON: {start}", url=self.url) from exc
+
+
+def decoded(raw: bytes) -> Any:
+    """Return what JSON from the wire says; ValueError or RecursionError if it is none.
+
+    What is not UTF-8 in it costs that character, a whole number that is too long for Python is None.
+    """
+    try:
+        return json.loads(raw)
+    except json.JSONDecodeError:
+        raise
+    except ValueError:
+        return json.loads(raw.decode("utf-8", errors="replace"), parse_int=_whole_number)
 
 
 def _whole_number(digits: str) -> int | None:

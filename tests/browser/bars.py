@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tests.browser.lab import EmulatorProcess, until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Locator
 
 # With ipykernel 6 a click is done when the cell ends.
 CLICKS_ARE_HEARD = tuple(map(int, version("ipykernel").split(".")[:2])) >= (7, 1)
@@ -48,18 +48,6 @@ def wait_for_moving_bar(place: Locator) -> None:
     wait_for_bar(place)
     before = percentages(place)[0]
     until(lambda: max(percentages(place), default=0.0) > before, what="the bar moves")
-
-
-def violations(page: Page, where: str) -> list[str]:
-    """Return what axe-core finds wrong inside an element: rule, element, reason."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    found: dict[str, Any] = Axe().run(page, context=where).response
-    return [
-        f"{violation['id']}: {node['html'][:200]}: {node['failureSummary']}"
-        for violation in found["violations"]
-        for node in violation["nodes"]
-    ]
 
 
 def is_true(output: Locator, emulator: EmulatorProcess) -> None:

@@ -86,6 +86,20 @@ def launch(playwright: Playwright) -> Browser:
     return playwright.chromium.launch(executable_path=chromium(), args=CHROMIUM_FLAGS)
 
 
+def violations(page: Page, where: str) -> list[str]:
+    """Return what axe-core finds wrong inside an element: rule, element, reason."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    # A part of a page: rules about whole pages are not its own.
+    options: Any = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+    found: dict[str, Any] = Axe().run(page, context=where, options=options).response
+    return [
+        f"{violation['id']}: {node['html'][:300]}: {node['failureSummary']}"
+        for violation in found["violations"]
+        for node in violation["nodes"]
+    ]
+
+
 class _Process:
     """A child process whose output is kept; it is ended by its own id."""
 

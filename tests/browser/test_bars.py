@@ -18,12 +18,11 @@ from tests.browser.bars import (
     connect,
     is_true,
     live,
-    violations,
     wait_for_bar,
     wait_for_moving_bar,
 )
 from tests.browser.conftest import OpenNotebook
-from tests.browser.lab import EmulatorProcess, Lab, until
+from tests.browser.lab import EmulatorProcess, Lab, until, violations
 
 pytestmark = pytest.mark.full
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from tests.browser.bars import CLICKS_ARE_HEARD
 from tests.browser.conftest import OpenNotebook
-from tests.browser.lab import EmulatorProcess, NotebookPage, until
+from tests.browser.lab import EmulatorProcess, NotebookPage, until, violations
 from tests.browser.panels import PanelOnPage
 
 StartEmulator = Callable[..., EmulatorProcess]
@@ -330,16 +329,6 @@ def test_a_thousand_models_are_paged_and_filtered(open_notebook: OpenNotebook) -
 # Everybody ------------------------------------------------------------------------------------------------------------
 
 
-def violations(panel: PanelOnPage) -> list[str]:
-    """Return what axe-core finds in the panel, one line a rule with the first element that breaks it."""
-    from axe_playwright_python.sync_playwright import Axe
-
-    # A part of a page: rules about whole pages are not the panel's.
-    options: Any = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
-    found = Axe().run(panel.output.page, context=".pnb-root", options=options).response["violations"]
-    return [f"{one['id']}: {one['help']}: {one['nodes'][0]['html'][:300]}" for one in found]
-
-
 def show_everything(panel: PanelOnPage) -> None:
     """Bring a running download, an outcome, a card, a form with an error and a question onto the panel."""
     panel.click("Download Granite")
@@ -364,12 +353,12 @@ def test_axe_finds_no_fault_of_ours_the_contrast_included(
     emulator = start_emulator(rate_bytes_per_s=1e6)
     notebook, panel = open_panel(open_notebook, emulator)
     notebook.set_theme(theme)
-    assert violations(panel) == []
+    assert violations(panel.output.page, ".pnb-root") == []
     show_everything(panel)
-    assert violations(panel) == []
+    assert violations(panel.output.page, ".pnb-root") == []
     emulator.kill()
     panel.says(re.compile("No answer since"))
-    assert violations(panel) == []
+    assert violations(panel.output.page, ".pnb-root") == []
 
 
 CROPPED = """root => [...root.querySelectorAll("button, .pnb-name, .pnb-columns span, label, summary, .pnb-cells span")]

@@ -418,6 +418,19 @@ def test_a_binary_frame_that_holds_a_status_counts(server: HostileServer, client
     assert watched.end() == COMPLETED
 
 
+@pytest.mark.parametrize("odd", [b'"note": "\xff"', b'"size": ' + b"9" * 5000])
+def test_what_cannot_be_read_in_a_frame_costs_itself_and_not_its_percentage(
+    odd: bytes, server: HostileServer, clients: Clients
+) -> None:
+    done = threading.Event()
+    said = frame(b'{"status": "IN-PROGRESS", "percentage": 55, ' + odd + b"}")
+    server.answers["progress"] = websocket(*STARTS, said, until(done), *COMPLETES)
+    watched = follow(client_of(server, clients))
+    watched.wait_until(lambda download: download.percentage == 55)
+    done.set()
+    assert watched.end() == COMPLETED
+
+
 BREAKING_FRAMES: dict[str, bytes] = {
     "16 MiB": frame(b"x" * 16 * 2**20),
     "16 MiB in fragments": frame(b"[", TEXT, fin=False) + frame(b" " * 2**16, CONTINUATION, fin=False) * 256,
