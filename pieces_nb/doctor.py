@@ -35,12 +35,12 @@ _PACKAGES = (
     *("pieces_nb", "ipykernel", "ipython", "ipywidgets", "jupyterlab", "notebook", "pandas", "requests"),
     *("websocket-client", "tornado"),
 )
-# Faults of ipykernel that look like ours, by the beginnings of the releases which have them; are they bearable?
-_KERNEL_FAULTS: tuple[tuple[tuple[str, ...], bool, str], ...] = (
+# Faults of ipykernel that look like ours: the beginnings of the releases which have it, the check's `ok`, what to do.
+_KERNEL_FAULTS: tuple[tuple[tuple[str, ...], bool | None, str], ...] = (
     (("7.0.",), False, "ipykernel 7.0 loses what threads show: install another version."),
     (
         ("7.1.", "7.2.", "7.3."),
-        True,
+        None,
         "ipykernel before 7.4 can leave a cell at [*] until the page is loaded anew: update it.",
     ),
 )
@@ -287,7 +287,7 @@ def _versions() -> Check:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     kernel = versions.get("ipykernel", "")
-    faults = [(bearable, words) for releases, bearable, words in _KERNEL_FAULTS if kernel.startswith(releases)]
+    faults = [(ok, (words,)) for releases, ok, words in _KERNEL_FAULTS if kernel.startswith(releases)]
+    ok, step = faults[0] if faults else (True, ())
     seen = ", ".join(f"{name} {version}" for name, version in versions.items())
-    ok = all(bearable for bearable, _ in faults)
-    return Check("versions", ok, seen, tuple(words for _, words in faults), versions | {"platform": sys.platform})
+    return Check("versions", ok, seen, step, versions | {"platform": sys.platform})

@@ -97,7 +97,7 @@ def test_a_server_that_stays_silent_is_not_waited_for(silent: int) -> None:
     assert doctor.WITHIN_S <= 2.0
     assert time.monotonic() - began < 30.0  # it never answers; a busy machine may be late
     assert named(checks, "Pieces OS").ok is not True
-    assert named(checks, "versions").ok
+    assert "pieces_nb" in named(checks, "versions").seen
 
 
 @pytest.mark.parametrize(
@@ -105,12 +105,12 @@ def test_a_server_that_stays_silent_is_not_waited_for(silent: int) -> None:
     [
         ("6.31.0", True, ""),
         ("7.0.1", False, "loses what threads show"),
-        ("7.3.0", True, "can leave a cell at [*]"),
+        ("7.3.0", None, "can leave a cell at [*]"),
         ("7.4.0", True, ""),
     ],
 )
 def test_a_kernel_with_a_known_fault_is_named(
-    monkeypatch: pytest.MonkeyPatch, version: str, ok: bool, words: str
+    monkeypatch: pytest.MonkeyPatch, version: str, ok: bool | None, words: str
 ) -> None:
     monkeypatch.setattr("importlib.metadata.version", lambda _: version)
     check = named(examine(Subject(ports=())), "versions")
