@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -91,8 +92,10 @@ def shell() -> Iterator[InteractiveShell]:
     settings.HistoryManager.enabled = False
     settings.IPCompleter.use_jedi = False
     settings.InteractiveShell.colors = "nocolor"
-    yield InteractiveShell.instance(config=settings)
+    shell = InteractiveShell.instance(config=settings)
+    yield shell
     InteractiveShell.clear_instance()
+    atexit.unregister(shell.atexit_operations)  # else each lives to the end of the process, and takes its time there
 
 
 def run(shell: InteractiveShell, cell: str) -> Any:

@@ -1,10 +1,11 @@
-"""How the tests are shared out among processes: the slow ones first, and those that only wait one by one."""
+"""How the tests are shared out among processes: those that compute beside those that wait, the slow ones first."""
 
 from __future__ import annotations
 
 import gc
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,10 +13,13 @@ from xdist.scheduler import LoadFileScheduling, LoadScopeScheduling
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
+    from xdist.workermanage import WorkerController
 
-# jsonschema, which reads notebooks, checks IRIs with a grammar that takes each process two seconds to build. There are
-# none in ours.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type] # how an import is made to fail
+# What no test needs and costs each process seconds is not found, in those that tests start too.
+_without = str(Path(__file__).with_name("without"))
+if _without not in sys.path:
+    sys.path.insert(0, _without)
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [_without, os.environ.get("PYTHONPATH")]))
 
 # Compiled modules are kept, whatever the shell says: these tests start some two hundred processes.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -34,6 +38,20 @@ SLOW = (
     "notebooks",
     "tests/hostile",
     "tests/emulator",
+)
+# They wait more than they compute. Half of the processes begin with these, the others with the rest.
+WAITING = (
+    "tests/faults",
+    "notebooks/workflows.ipynb",
+    "tests/hostile/test_downloads.py",
+    "tests/hostile/test_answers.py",
+    "tests/download/test_download.py",
+    "tests/views/panel/test_panel.py",
+    "tests/views/terminal/test_trace.py",
+    "tests/views/terminal/test_verbs.py",
+    "tests/client",
+    "tests/verbs/test_actions.py",
+    "tests/emulator/test_switches.py",
 )
 # Their tests share nothing that is dear to make, so each may go to any process.
 INDEPENDENT = (
@@ -66,6 +84,13 @@ class _ByFileOrTest(LoadFileScheduling):  # type: ignore[misc] # xdist ships no 
 
     def _split_scope(self, nodeid: str) -> str:
         return nodeid if nodeid.startswith(INDEPENDENT) else str(super()._split_scope(nodeid))
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        waits = self.nodes.index(node) % 2 == 1
+        first = next((scope for scope in self.workqueue if scope.startswith(WAITING) == waits), None)
+        if first is not None:
+            self.workqueue.move_to_end(first, last=False)
+        super()._assign_work_unit(node)
 
 
 @pytest.hookimpl(trylast=True)
