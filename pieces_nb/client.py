@@ -531,6 +531,10 @@ class ModelClient:
         with watcher.holding(self.url, seen.id):
             return workflows.load(self._context, seen, force=force)
 
+    def gives_back(self, model: Model) -> bool:
+        """Whether `load(…, until_exit=True)` of this client has brought it into memory, and holds it still."""
+        return self._made_watcher is not None and self._made_watcher.holds(model.id)
+
     def _keep(self, *models: Model) -> None:
         """Promise no longer to give these back: they have left memory."""
         if self._made_watcher is not None:

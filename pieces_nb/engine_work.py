@@ -79,6 +79,9 @@ class EngineCalls:
     def progress_step(self) -> Step:
         return Step("engine", "client.engine()")
 
+    def watch_step(self, _model: Model) -> Step:
+        return engine_step(self._kind)  # it joins what runs
+
     def cancel_step(self, _model: Model) -> Step:
         return engine_step("cancel")
 

@@ -39,6 +39,9 @@ class Calls(Protocol):
     def progress_step(self) -> Step:
         """How to see how far it is."""
 
+    def watch_step(self, model: Model) -> Step:
+        """How to see it move."""
+
     def cancel_step(self, model: Model) -> Step:
         """How to cancel it."""
 
@@ -69,6 +72,9 @@ class ModelCalls:
 
     def progress_step(self) -> Step:
         return Step("progress", "client.progress()")
+
+    def watch_step(self, model: Model) -> Step:  # noqa: ARG002 - as in Calls
+        return Step("progress --watch", "client.progress()")
 
     def cancel_step(self, model: Model) -> Step:
         return rules.step_with("cancel", model)

@@ -368,8 +368,14 @@ class Download:
         return (f"{self._title}: {why}; ", self._context.calls.progress_step(), " finds it.")
 
     @property
-    def _cancel_step(self) -> Step:
+    def cancel_step(self) -> Step:
+        """How to cancel it, as a line to type and in Python."""
         return self._context.calls.cancel_step(self.model)
+
+    @property
+    def watch_step(self) -> Step:
+        """How to see it move, as a line to type and in Python."""
+        return self._context.calls.watch_step(self.model)
 
     @property
     def _so_far(self) -> str:
@@ -483,10 +489,10 @@ def _goes_on(downloads: Sequence[Download], after: str = "") -> tuple[str | Step
     so_far = ", ".join(download._so_far for download in downloads)
     goes_on = f"{so_far}{after}; {_what_goes_on(downloads)}. "
     if len(downloads) == 1:
-        return (goes_on, downloads[0]._cancel_step, " stops it.")
+        return (goes_on, downloads[0].cancel_step, " stops it.")
     parts: list[str | Step] = [goes_on]
     for download in downloads:
-        parts += [download._cancel_step, ", "]
+        parts += [download.cancel_step, ", "]
     return (*parts[:-1], " stop them.")
 
 

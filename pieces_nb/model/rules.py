@@ -110,6 +110,11 @@ def step_with(verb: str, model: Model) -> Step:
     return Step(f"{verb} {model.argument}", f"client.{verb.replace('-', '_')}({model.title!r})")
 
 
+def leaving_words(model: Model) -> str:
+    """Return what deleting it or its files does besides, as a sentence; '' if nothing."""
+    return "It is loaded and leaves memory." if model.loaded else ""
+
+
 # Which models --------------------------------------------------------------------------------------------------------
 
 FLAGS = ("local", "cloud", "downloaded", "downloading", "loaded", "custom", "fits")

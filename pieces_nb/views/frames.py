@@ -158,7 +158,10 @@ def _elided(column: Column) -> Column:
 
 
 def _column(name: str, series: pd.Series[Any], kind: Kind | None, *, limit: int) -> Column:
-    return text_column(RowsColumn(name, _kind(series, kind)), _values(series), Front.NOTEBOOK, limit=limit)
+    kind = _kind(series, kind)
+    # Half a sentence or half a command is good for nothing.
+    limit = 0 if kind in (Kind.WORDS, Kind.STEP) else limit
+    return text_column(RowsColumn(name, kind), _values(series), Front.NOTEBOOK, limit=limit)
 
 
 def _kind(series: pd.Series[Any], kind: Kind | None) -> Kind:

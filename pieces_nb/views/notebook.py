@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from html import escape
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -19,7 +20,7 @@ from pieces_nb.download.download import Download
 from pieces_nb.download.throttle import INTERVAL_S, TOTAL_INTERVAL_S
 from pieces_nb.errors import PiecesError
 from pieces_nb.locks import Lock
-from pieces_nb.text import Step, printable
+from pieces_nb.text import Front, Step, printable
 from pieces_nb.views.bars_html import Trail, bar_html, mimebundle, row_html
 from pieces_nb.views.outputs import (
     NOTHING,
@@ -44,23 +45,10 @@ from pieces_nb.views.words import (
     with_note,
 )
 
-# `download.download` asks for what it shows here, `views.panel` for what it is made of.
-__all__ = [
-    "LiveBlock",
-    "Row",
-    "close_widgets",
-    "display_live",
-    "follow",
-    "in_notebook",
-    "mimebundle",
-    "record",
-    "wait_shown",
-    "waiting",
-]
-
 log = logging.getLogger(__name__)
 
-DEAF_HINT = "■ stops waiting, and Cancel is there then; %pieces_model cancel NAME stops the download"
+DEAF_HINT = "■ stops waiting, and Cancel is there then; {step} stops the download"
+_CANCEL_ONE = Step("cancel NAME", "client.cancel(…)")  # of several
 HEARD_HINT = "Cancel stops the download; ■ only stops waiting"
 _FEW = 3
 _LOOK_S = 0.05  # how often to look whether clicks are heard by now
@@ -162,9 +150,10 @@ class Row:
         )
         hears_clicks(button)
         button.on_click(self._clicked)
-        self._button, self._canceling = button, False
+        # In this order: once it is `_button`, the thread of a download that ends just now may close it.
         self.box.children = (self._html, button)
-        if self.download.done:  # it ended just now, in its own thread
+        self._button, self._canceling = button, False
+        if self.download.done:
             self.drop_button()
 
     def _clicked(self, button: Any) -> None:
@@ -246,7 +235,7 @@ class LiveBlock:
         return Standing(
             [row.line for row in self._rows],
             self.downloads[0].server_url,
-            (Step("progress --watch", "client.progress()"), " shows it live."),
+            (self.downloads[0].watch_step, " shows it live."),
         )
 
     def display(self) -> None:
@@ -279,8 +268,9 @@ class LiveBlock:
                     self._hint.value = self._hint_html()
 
     def _hint_html(self) -> str:
-        words = HEARD_HINT if self._has_buttons else DEAF_HINT
-        return f'<div style="color: var(--jp-ui-font-color2); line-height: 1.5">{words}</div>'
+        step = self.downloads[0].cancel_step if len(self.downloads) == 1 else _CANCEL_ONE
+        words = HEARD_HINT if self._has_buttons else DEAF_HINT.format(step=step.typed(Front.NOTEBOOK))
+        return f'<div style="color: var(--jp-ui-font-color2); line-height: 1.5">{escape(words)}</div>'
 
     def _moved(self, download: Download) -> None:
         self._output.keep()

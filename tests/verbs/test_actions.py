@@ -392,7 +392,7 @@ def test_delete_cache_says_what_it_would_delete(
     magic: Magic, posts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(
-        ConfirmationRequired, match=r"downloaded files of My Fine-Tune, 65\.5 kB\. .*delete-cache … --yes"
+        ConfirmationRequired, match=r"downloaded files of My Fine-Tune, 65\.5 kB\. .*delete-cache .My Fine-Tune. --yes"
     ):
         magic("delete-cache mine:1b")
     assert posts == []
@@ -400,6 +400,25 @@ def test_delete_cache_says_what_it_would_delete(
     assert capsys.readouterr().out == "Deleted the downloaded files of My Fine-Tune, 65.5 kB.\n"
     with pytest.raises(ModelStateError, match="has no downloaded files"):
         magic("delete-cache mine:1b --yes")
+
+
+@pytest.mark.parametrize("verb", ["delete", "delete-cache"])
+def test_what_deletes_a_loaded_model_says_that_it_leaves_memory(magic: Magic, verb: str) -> None:
+    magic.client.load(MINE)
+    with pytest.raises(ConfirmationRequired, match=r"\. It is loaded and leaves memory\. Nothing is deleted yet: say "):
+        magic(f"{verb} mine:1b")
+
+
+def test_load_until_exit_of_a_cell_that_runs_again_does_not_say_that_it_was_there_before(
+    magic: Magic, capsys: pytest.CaptureFixture[str]
+) -> None:
+    magic("load mine:1b --until-exit")
+    magic("load mine:1b --until-exit")
+    assert capsys.readouterr().out == ""
+    magic("unload mine:1b")
+    magic("load mine:1b")
+    magic("load mine:1b --until-exit")
+    assert "My Fine-Tune was in memory before: it stays there" in capsys.readouterr().out
 
 
 def test_where_somebody_can_be_asked_the_answer_decides(

@@ -120,7 +120,8 @@ def test_a_wait_that_ends_early_names_how_to_cancel(magic: Magic, server: Emulat
     server.faults = HELD
     magic("engine install --yes --no-wait")
     (download,) = magic.client.downloads
-    assert download._cancel_step.typed(Front.NOTEBOOK) == "%pieces_model engine cancel"
+    assert download.cancel_step.typed(Front.NOTEBOOK) == "%pieces_model engine cancel"
+    assert download.watch_step.typed(Front.NOTEBOOK) == "%pieces_model engine install --yes"
 
 
 @pytest.mark.parametrize("engine", ["none", "user-managed"])

@@ -170,6 +170,27 @@ def test_an_outage_is_told_with_its_beginning_and_its_end(page: Page) -> None:
     row.close()
 
 
+class EndsAtTheWorstMoment(Row):
+    """A row whose download ends as soon as it has a button."""
+
+    @property
+    def _button(self) -> Any:
+        return self._has
+
+    @_button.setter
+    def _button(self, button: Any) -> None:
+        self._has = button
+        if button is not None:
+            assert isinstance(self.download, Puppet)
+            self.download.complete()
+
+
+def test_a_download_that_ends_while_its_row_gets_a_button_leaves_none(page: Page) -> None:
+    row = EndsAtTheWorstMoment(Puppet().at(10), button=True)
+    assert buttons(row.box) == []
+    row.close()
+
+
 # A block in a notebook
 
 
@@ -179,7 +200,7 @@ def test_where_no_click_is_heard_a_waiting_block_has_no_button_and_says_what_sto
     block = LiveBlock([download], waiting=True)
     block.display()
     assert buttons(block.box) == []
-    assert DEAF_HINT in words_of(block.box)
+    assert DEAF_HINT.format(step="%pieces_model cancel Phi-2") in words_of(block.box)
     assert page.widgets == [block.box.model_id]
     download.complete()
     block.close()

@@ -7,8 +7,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pieces_nb.errors import ConfirmationRequired
-from pieces_nb.model import fields
-from pieces_nb.text import Step, format_bytes, printable
+from pieces_nb.model import fields, rules
+from pieces_nb.text import format_bytes, printable
 from pieces_nb.verbs import reading
 from pieces_nb.verbs.declaration import MODEL, Flag, Operand, Verb, declared
 from pieces_nb.verbs.front import Said
@@ -110,9 +110,12 @@ def delete_cache(session: Session, model: str, *, yes: bool) -> Said:
 
 def _be_sure(session: Session, what: str, model: Model, *, verb: str, yes: bool) -> None:
     session.client.check_deletable(model, files_only=verb == "delete-cache")
-    if not yes and not session.front_end.confirm(f"{what}. Go on?"):
-        step = Step(f"{verb} … --yes", f"client.{verb.replace('-', '_')}(…)")
-        raise ConfirmationRequired(f"{what}. Nothing is deleted yet: say ", step, ".")
+    what = f"{what}. {rules.leaving_words(model)}".rstrip()
+    if not yes and not session.front_end.confirm(f"{what} Go on?"):
+        step = rules.step_with(verb, model)
+        raise ConfirmationRequired(
+            f"{what} Nothing is deleted yet: say ", step._replace(line=f"{step.line} --yes"), "."
+        )
 
 
 def _deleted(line: str) -> Said:

@@ -31,7 +31,7 @@ def load(session: Session, model: str, *, force: bool, until_exit: bool) -> Rows
             "load --until-exit is for a notebook: this command ends at once, and the model would leave memory with it."
         )
     client = session.client
-    if until_exit and (seen := client.get(model)).loaded:
+    if until_exit and (seen := client.get(model)).loaded and not client.gives_back(seen):
         session.front_end.tell(f"{seen.shown} was in memory before: it stays there when this kernel ends.")
     return session.table([client.load(model, force=force, until_exit=until_exit)])
 

@@ -417,7 +417,7 @@ def main_action(state: PanelState, model: Model) -> Action | None:
 def question_for(state: PanelState, action: Action, model: Model) -> Question | None:
     """Return what has to be confirmed before an action is done; None if nothing has."""
     size = f" ({format_bytes(model.size_bytes)})" if model.size_bytes is not None else ""
-    leaves = " It is loaded and leaves memory." if model.loaded else ""
+    leaves = f" {rules.leaving_words(model)}".rstrip()
     free = state.machine.free_memory_bytes
     match action:
         case Action.DELETE:

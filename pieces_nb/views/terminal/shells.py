@@ -48,10 +48,8 @@ complete -c pieces-nb -f -a '(pieces-nb __complete fish (commandline -opc)[2..] 
 def answer(arguments: Sequence[str]) -> int:
     """Print what may stand for the last word, one a line. Tab is no place for errors: then there is nothing."""
     shell, *words = arguments
-    if shell == "bash":
-        print("\n".join(_for_bash(words[0])))
-    else:
-        print("\n".join(_offered(words[:-1], words[-1])))
+    for text in _for_bash(words[0]) if shell == "bash" else _offered(words[:-1], words[-1]):
+        print(text)
     return 0
 
 

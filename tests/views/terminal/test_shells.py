@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def test_the_server_that_the_line_names_is_asked(
 ) -> None:
     monkeypatch.setenv("PIECES_OS_URL", "http://127.0.0.1:1")
 
-    assert offered(call, "unload", "Ge") == [""]
+    assert offered(call, "unload", "Ge") == []
     for url in (["--url", emulator.url], [f"--url={emulator.url}"]):
         assert offered(call, *url, "unload", "Ge") == ["Gemma 2 2B"]
 
@@ -57,7 +58,7 @@ def test_the_server_that_the_line_names_is_asked(
 def test_without_a_server_tab_is_silent_and_verbs_are_there(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIECES_OS_URL", "http://127.0.0.1:1")
 
-    assert offered(call, "load", "P") == [""]
+    assert offered(call, "load", "P") == []
     assert offered(call, "loa") == ["load"]
 
 
@@ -68,13 +69,6 @@ def test_bash_replaces_only_what_stands_behind_its_last_break(call: Call) -> Non
     assert offered(call, 'pieces-nb download "Mis', shell="bash") == ["Mistral 7B"]
 
 
-@pytest.fixture
-def needs_bash() -> None:
-    if not shutil.which("bash"):
-        cannot("there is no bash here")
-
-
-@pytest.mark.usefixtures("needs_bash")
 @pytest.mark.parametrize(
     ("typed", "comes", "line"),
     [
@@ -85,10 +79,23 @@ def needs_bash() -> None:
         ("update my-model --set desc", "ription=", "pieces-nb update my-model --set description="),
     ],
 )
-@pytest.mark.usefixtures("emulator")
-def test_tab_in_bash_completes_the_line(
-    typed: str, comes: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_tab_in_bash_completes_the_line(bash: Terminal, typed: str, comes: str, line: str) -> None:
+    bash.type(f"pieces-nb {typed}\t")
+    assert as_seen(bash.read_until(comes)) == line
+
+
+def test_tab_in_bash_that_has_nothing_to_offer_changes_nothing(bash: Terminal) -> None:
+    bash.type("pieces-nb load Nobo\t")
+    seen = bash.read_until("\a")
+    bash.type("dy")
+    assert as_seen((seen + bash.read_until("dy")).replace("\a", "")) == "pieces-nb load Nobody"
+
+
+@pytest.fixture
+def bash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> Iterator[Terminal]:
+    """A bash that has our completion, with an emulator to ask."""
+    if not shutil.which("bash"):
+        cannot("there is no bash here")
     program = tmp_path / "pieces-nb"
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pieces_nb "$@"\n')
     program.chmod(0o755)
@@ -99,8 +106,7 @@ def test_tab_in_bash_completes_the_line(
         terminal.read_until("> ")
         terminal.say('bind "set enable-bracketed-paste off"; eval "$(pieces-nb completion bash)"; echo re""ady')
         terminal.read_until("ready")
-        terminal.type(f"pieces-nb {typed}\t")
-        assert as_seen(terminal.read_until(comes)) == line
+        yield terminal
     finally:
         terminal.close()
 

@@ -266,7 +266,7 @@ def test_create_and_delete(call: Call) -> None:
 
     refused = call("delete", "another")
     assert (refused.code, refused.out) == (2, "")
-    assert "`pieces-nb delete … --yes`" in refused.err
+    assert "`pieces-nb delete another --yes`" in refused.err
 
     assert call("delete", "another", "--yes").out == "Deleted another.\n"
     assert call("delete", "another", "--yes").code == 1
