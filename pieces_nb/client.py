@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, Self
 
 from pieces_nb.download.throttle import UpdateBudget
-from pieces_nb.errors import CancelNotConfirmed, ModelNotFound, ModelStateError, PiecesError, PiecesUnreachable
+from pieces_nb.errors import BadArguments, ModelNotFound, ModelStateError, PiecesUnreachable
 from pieces_nb.history import HISTORY, History
 from pieces_nb.locks import Lock
 from pieces_nb.model import resolve
@@ -483,25 +483,34 @@ class ModelClient:
         Raises `ModelStateError` if it is not downloading, `CancelNotConfirmed` if it ends otherwise or not at all.
         Source: `POST /model/{model}/download/cancel`.
         """
-        seen = self.get(model)
-        with self.history.recording("cancel", seen.title, model_id=seen.id):
-            running = self._running(seen, "cancel")
+        return self._cancel(self.get(model))
+
+    def _cancel(self, model: Model, running: Download | None = None) -> Model:
+        with self.history.recording("cancel", model.title, model_id=model.id):
+            running = running or self._running(model, "cancel")
             running.cancel()
         return running.model
 
     def cancel_all(self) -> list[Model]:
-        """Cancel everything that is downloading, all at once; every failure is told.
+        """Cancel everything that is downloading, all at once, an engine that this client follows too.
+
+        Every failure is told.
 
         Raises `CancelNotConfirmed`. One that has ended or vanished meanwhile is no failure.
         """
+        from pieces_nb.download.at_once import at_once, raise_together
+
         waiting = self.downloads.withdraw()  # first, so that none of them begins
-        ours = {download.model.id for download in self._registry.all_running()}
-        running = [model for model in self.models() if model.downloading or model.id in ours]
-        outcomes = _at_once([lambda model=model: self.cancel(model) for model in running])  # type: ignore[misc]  # bound
+        ours = list(self._registry.all_running())
+        ids = {download.model.id for download in ours}
+        others = [model for model in self.models() if model.downloading and model.id not in ids]
+        outcomes = at_once(
+            [partial(self._cancel, one.model, one) for one in ours] + [partial(self.cancel, model) for model in others]
+        )
         failures = [one for one in outcomes if isinstance(one, Exception)]
         told = [one for one in failures if not isinstance(one, ModelStateError | ModelNotFound)]
         if told:
-            _raise_together(told)
+            raise_together(told)
         return [*(one.model for one in waiting), *(one for one in outcomes if isinstance(one, Model))]
 
     # Memory ----------------------------------------------------------------------------------------------------------
@@ -596,7 +605,7 @@ class ModelClient:
         """
         from pieces_nb.model import fields
 
-        checked = fields.check({**(changes or {}), **named})
+        checked = fields.check(_together(changes, named))
         return self.update_checked(self.get(model, beginnings=False), checked)
 
     def update_checked(self, before: Model, checked: Mapping[str, Any]) -> Model:
@@ -609,7 +618,7 @@ class ModelClient:
         """Create a custom model and return it. Fields as for `update`. Source: `POST /models/create`."""
         from pieces_nb.model import fields
 
-        return self.create_checked(name, fields.check({**(changes or {}), **named}))
+        return self.create_checked(name, fields.check(_together(changes, named)))
 
     def create_checked(
         self, name: str, checked: Mapping[str, Any], *, tell: Callable[[str], object] = log.warning
@@ -619,6 +628,8 @@ class ModelClient:
         from pieces_nb.model import fields
 
         fields.check({"name": name})
+        if checked.get("name", name) != name:
+            raise BadArguments(f"The model has one name: {name!r} or {checked['name']!r}?")
         return workflows.create(self._context, name, checked, tell=tell)
 
     def delete(self, model: str | Model) -> None:
@@ -667,45 +678,17 @@ def _shared_emulator() -> Emulator:
         raise PiecesUnreachable(f"{exc}") from exc
 
 
+def _together(changes: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a mapping and those given by keyword as one."""
+    if changes is not None and not isinstance(changes, Mapping):
+        raise wrong_type("fields are given in a mapping or by keyword", changes)
+    return {**(changes or {}), **named}
+
+
 def _table(rows: Rows) -> Table:
     from pieces_nb.views.frames import Table
 
     return Table.of(rows)
-
-
-_SLICE_S = 0.2  # how long at most an interrupt stays unheard
-
-
-def _at_once(calls: Sequence[Callable[[], Model]]) -> list[Model | Exception]:
-    """Make calls in a thread each, and return what each gave or raised."""
-    outcomes: list[Model | Exception] = [PiecesError("It was not made.")] * len(calls)
-
-    def run(index: int) -> None:
-        try:
-            outcomes[index] = calls[index]()
-        except PiecesError as exc:
-            outcomes[index] = exc
-        except Exception as exc:  # the top of the thread: raised by the one who waits
-            log.exception("a call broke")
-            outcomes[index] = exc
-
-    threads = [
-        threading.Thread(target=run, args=(index,), name="pieces-nb-call", daemon=True) for index in range(len(calls))
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(_SLICE_S)
-    return outcomes
-
-
-def _raise_together(failures: Sequence[Exception]) -> NoReturn:
-    """Raise one error that tells all; what is no expected failure as it is."""
-    if unexpected := next((one for one in failures if not isinstance(one, PiecesError)), None):
-        raise unexpected
-    parts = [part for one in failures if isinstance(one, PiecesError) for part in (*one.parts, " ")]
-    raise CancelNotConfirmed(*parts[:-1]) from failures[0]
 
 
 def _remember(client: ModelClient) -> None:

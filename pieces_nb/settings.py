@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import Any
 
 from pieces_nb.errors import BadArguments
@@ -22,9 +23,9 @@ def seconds(name: str, value: object) -> float:
     """Return a number of seconds from 0 up, as it was given; raises `TypeError` or `BadArguments` in one line."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_type(f"{name} is a number of seconds", value)
-    if math.isnan(value) or value < 0:
-        raise BadArguments(f"{name} is a number of seconds from 0 up, not {value:g}.")
-    return value
+    if not value >= 0:  # NaN too
+        raise BadArguments(f"{name} is a number of seconds from 0 up, not {printable(repr(value), limit=60)}.")
+    return value if value <= sys.float_info.max else math.inf
 
 
 def seconds_or_none(name: str, value: object) -> float | None:

@@ -13,17 +13,18 @@ import time
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from enum import StrEnum
 from types import ModuleType
 from typing import Any, overload
 
 from pieces_nb.download import state as ds
+from pieces_nb.download.at_once import at_once, raise_together
 from pieces_nb.download.follower import Context, Follower, Listener
 from pieces_nb.download.interrupts import INTERRUPTS
 from pieces_nb.download.subscribers import Subscribers
 from pieces_nb.errors import (
-    BadArguments,
     CancelNotConfirmed,
     DownloadCanceled,
     DownloadFailed,
@@ -33,6 +34,7 @@ from pieces_nb.errors import (
     WaitTimeout,
 )
 from pieces_nb.model.models import DownloadStatus, Model
+from pieces_nb.settings import seconds_or_none
 from pieces_nb.text import Part, Step, format_percentage, printable
 
 __all__ = ["Context", "Download", "Downloads", "Lifecycle", "StoppedAwaiting", "View"]
@@ -315,7 +317,7 @@ class Download:
 
         Raises `DownloadFailed`, `DownloadCanceled`; `WaitTimeout` and `StoppedWaiting` (■, Ctrl-C) leave it running.
         """
-        timeout = checked_timeout(timeout)
+        timeout = seconds_or_none("timeout", timeout)
         try:
             # An interrupt may come while the bar is being drawn, too.
             with _display().waiting([self]):
@@ -407,6 +409,10 @@ class Download:
                 except CancelNotConfirmed:
                     self._follower.put(ds.CancelGivenUp())  # before any that is asked for after this
                     raise
+                except KeyboardInterrupt:
+                    raise StoppedWaiting(
+                        f"{self._title}: nobody waits any more for the cancel; the server may go on with it."
+                    ) from None
 
     def withdraw(self) -> bool:
         """Cancel it if it waits for its turn; False if it has begun, ended or been closed."""
@@ -452,10 +458,11 @@ class Download:
 
         A forked child has no other way either.
         """
-        model = self._context.calls.snapshot(self._context.transport, self.model.id)
+        context = replace(self._context, transport=self._follower.transport)  # the server may have moved
+        model = context.calls.snapshot(context.transport, self.model.id)
         if not model.downloading:
             raise ModelStateError(f"{self._title} is not downloading; it is {model.state}.")
-        again = Download(model, self._context, joined=True).start()
+        again = Download(model, context, joined=True).start()
         try:
             again.cancel()
         finally:
@@ -467,17 +474,6 @@ def _display() -> ModuleType:
     from pieces_nb.views import notebook as display
 
     return display
-
-
-def checked_timeout(timeout: float | None) -> float | None:
-    """Return a time to wait, in seconds; `TypeError` or `BadArguments` for what is none."""
-    if timeout is None:
-        return None
-    if isinstance(timeout, bool) or not isinstance(timeout, int | float):
-        raise TypeError(f"timeout is a number of seconds or None, not {timeout!r}.")
-    if math.isnan(timeout) or timeout < 0:
-        raise BadArguments(f"timeout is a number of seconds from 0 on, not {timeout:g}.")
-    return timeout
 
 
 def _waited(downloads: Sequence[Download], timeout: float | None) -> WaitTimeout:
@@ -546,7 +542,7 @@ class Downloads(Sequence[Download]):
 
         Raises `DownloadFailed` that names those which did not complete (`DownloadCanceled` if they were all canceled).
         """
-        timeout = checked_timeout(timeout)
+        timeout = seconds_or_none("timeout", timeout)
         deadline = None if timeout is None else time.monotonic() + timeout
         try:
             with _display().waiting(self):
@@ -589,27 +585,9 @@ class Downloads(Sequence[Download]):
         Those that wait for their turn are canceled before, so that none of them begins.
         """
         self.withdraw()
-        failures: list[PiecesError] = []
-
-        def cancel(download: Download) -> None:
-            try:
-                download.cancel()
-            except PiecesError as exc:
-                failures.append(exc)
-
-        threads = [
-            threading.Thread(target=cancel, args=(download,), name="pieces-nb-cancel-one", daemon=True)
-            for download in self._downloads
-            if not download.done
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        if len(failures) == 1:
-            raise failures[0]
-        if failures:
-            raise CancelNotConfirmed(" ".join(str(failure) for failure in failures)) from failures[0]
+        outcomes = at_once([download.cancel for download in self._downloads if not download.done])
+        if failures := [one for one in outcomes if isinstance(one, Exception)]:
+            raise_together(failures)
 
     def withdraw(self) -> Downloads:
         """Cancel those that wait for their turn, and return them."""

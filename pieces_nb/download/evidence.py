@@ -6,31 +6,14 @@ while this process is stopped: an answer proves nothing about a moment after its
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pieces_nb.model.models import DownloadStatus, Model, ModelDownloadProgress
-
-
-def flag(raw: Mapping[str, Any], name: str) -> bool | None:
-    """Return a flag of a model; None where the server does not tell: missing, null, of another type."""
-    value = raw.get(name)
-    return value if isinstance(value, bool) else None
-
-
-class Source(StrEnum):
-    """Where a piece of evidence came from."""
-
-    ANSWER = "the answer to our POST"
-    SNAPSHOT = "a snapshot"
-    FRAME = "a frame"
 
 
 class Evidence(NamedTuple):
     """One thing heard. What is None is not told, which is not the same as false."""
 
-    source: Source
     at: float
     downloading: bool | None = None
     downloaded: bool | None = None
@@ -39,26 +22,20 @@ class Evidence(NamedTuple):
     first: bool = False  # and of the first connection: it hardly repeats how this one ended
     words: str = ""
 
-    @property
-    def is_terminal(self) -> bool:
-        """Whether a frame said that it has ended."""
-        return self.status is not None and self.status.is_terminal
-
 
 def of_snapshot(model: Model, *, asked_at: float) -> Evidence:
     """Return what a snapshot tells."""
-    raw = model.raw
-    return Evidence(Source.SNAPSHOT, asked_at, flag(raw, "downloading"), flag(raw, "downloaded"))
+    return Evidence(asked_at, model.flag("downloading"), model.flag("downloaded"))
 
 
 def of_frame(progress: ModelDownloadProgress, *, at: float, opening: bool = False, first: bool = False) -> Evidence:
     """Return what a frame tells."""
-    return Evidence(Source.FRAME, at, status=progress.status, opening=opening, first=first)
+    return Evidence(at, status=progress.status, opening=opening, first=first)
 
 
 def of_refusal(words: str, *, at: float) -> Evidence:
     """Return what an error in answer to the POST tells."""
-    return Evidence(Source.ANSWER, at, words=words)
+    return Evidence(at, words=words)
 
 
 class Record(NamedTuple):

@@ -87,7 +87,7 @@ class Follower:
     ) -> None:
         self._context = context
         self._listener = listener
-        self._transport = context.transport
+        self.transport = context.transport  # to the address where the server is now
         self._calls = context.calls
         self._id = model.id
         self._title = model.title
@@ -127,7 +127,7 @@ class Follower:
     @property
     def server_url(self) -> str:
         """The address that it asks now."""
-        return self._transport.url
+        return self.transport.url
 
     @property
     def stopped(self) -> bool:
@@ -224,7 +224,7 @@ class Follower:
             self.advance(ds.CancelSent())
             self._call("cancel", self._post_cancel)
         if self._wants_socket(now):
-            self._opening = self._calls.open_progress(self._transport, self._id)
+            self._opening = self._calls.open_progress(self.transport, self._id)
             self._call("socket", self._open_socket)
         self._listen()
         rest_s = self._rest_s() if self._socket is not None else self._pause_s()
@@ -331,7 +331,7 @@ class Follower:
                     del self._under_way[kind]
             case _Moved(transport):
                 log.info("%s goes on at %s", self._title, transport.url)
-                self._transport = transport
+                self.transport = transport
             case _SocketReady(socket):
                 self._socket, self._opening = socket, None
                 self.advance(ds.SocketOpened())
@@ -405,7 +405,7 @@ class Follower:
             self._inbox.put(ds.StartAnswered())
             return
         try:
-            self._calls.start(self._transport, self._id)
+            self._calls.start(self.transport, self._id)
         except PiecesServerError as exc:
             self._inbox.put(ds.StartRefused(exc.text or str(exc)))
         except PiecesUnreachable as exc:
@@ -420,14 +420,14 @@ class Follower:
     def _has_begun_elsewhere(self) -> bool:
         """Whether somebody else has downloaded the model, or begun to, while this one waited for its turn."""
         try:
-            model = self._calls.snapshot(self._transport, self._id)
+            model = self._calls.snapshot(self.transport, self._id)
         except PiecesError:
             return False  # the POST will tell
         return model.downloaded or model.downloading
 
     def _post_cancel(self) -> None:
         try:
-            self._calls.cancel(self._transport, self._id)
+            self._calls.cancel(self.transport, self._id)
         except PiecesServerError as exc:
             self.cancel_error = exc
             self._inbox.put(ds.CancelRefused(exc.text or str(exc)))
@@ -446,8 +446,8 @@ class Follower:
 
     def _ask(self, asked_at: float) -> None:
         try:
-            model = self._calls.snapshot(self._transport, self._id)
-            end = self._calls.how_it_ended(self._transport, model)
+            model = self._calls.snapshot(self.transport, self._id)
+            end = self._calls.how_it_ended(self.transport, model)
         except ModelNotFound as exc:
             self._inbox.put(ds.ModelGone(str(exc)))
         except PiecesUnreachable as exc:

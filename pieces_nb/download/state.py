@@ -115,7 +115,7 @@ def start(
     )
     if not joined:
         return state
-    record = Record().with_snapshot(Evidence(of_snapshot(model, asked_at=now).source, now, downloading=True))
+    record = Record().with_snapshot(Evidence(now, downloading=True))
     current = state.current._replace(phase=Phase.RUNNING, grace_from=now, record=record)
     return state._replace(
         joined=True, status=DownloadStatus.IN_PROGRESS, current=current, connect_at=now, post_open=False

@@ -73,7 +73,7 @@ class Engine(NamedTuple):
     @property
     def under_way(self) -> Deployment | None:
         """The installation or update that runs."""
-        return next((one for one in (self.installing, self.updating) if one is not None and _runs(one)), None)
+        return next((one for one in (self.installing, self.updating) if one and not one.status.is_terminal), None)
 
     @property
     def state(self) -> EngineState:
@@ -112,11 +112,6 @@ _PARTS = {
     "updating": "updating",
     "update_required": "updateRequired",
 }
-_ENDED = (DownloadStatus.COMPLETED, DownloadStatus.FAILED, DownloadStatus.CANCELED)
-
-
-def _runs(deployment: Deployment) -> bool:
-    return deployment.status not in _ENDED
 
 
 def _version(deployment: Deployment | None) -> str:

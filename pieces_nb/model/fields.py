@@ -163,7 +163,11 @@ def _object_or_null(field: str, value: Any) -> Any:
 
 
 def _shown(value: Any) -> str:
-    return printable(json.dumps(value, default=str, ensure_ascii=False), limit=60)
+    try:
+        text = json.dumps(value, default=str, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):  # not JSON at all
+        text = repr(value)
+    return printable(text, limit=60)
 
 
 def _dotted(changes: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:

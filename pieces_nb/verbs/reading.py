@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from typing import Any, NamedTuple, NoReturn
 
 from pieces_nb.errors import BadArguments
 from pieces_nb.text import printable
 from pieces_nb.verbs.tokens import Expanded
-
-MAX_JSON_DEPTH = 64
 
 
 class Misuse(Exception):
@@ -135,24 +132,13 @@ def json_cell(cell: str) -> dict[str, Any]:
 
 
 def _checked_object(found: object) -> dict[str, Any]:
+    from pieces_nb.model import fields  # not at the top: few lines have a cell below them
+
     if not isinstance(found, dict):
         raise BadArguments('The cell takes a JSON object, such as {"description": "…"}.')
-    if _depth_exceeds(found, MAX_JSON_DEPTH):
-        raise BadArguments(f"The cell nests its JSON too deeply: {MAX_JSON_DEPTH} levels are the most.")
+    if fields.too_deep(found):
+        raise BadArguments(f"The cell nests its JSON too deeply: {fields.MAX_JSON_DEPTH} levels are the most.")
     return found
-
-
-def _depth_exceeds(found: object, limit: int) -> bool:
-    level = [found]
-    for _ in range(limit):
-        level = [child for parent in level for child in _children(parent)]
-    return any(isinstance(item, dict | list) for item in level)
-
-
-def _children(parent: object) -> Iterable[object]:
-    if isinstance(parent, dict):
-        return parent.values()
-    return parent if isinstance(parent, list) else ()
 
 
 def _refuse_constant(constant: str) -> NoReturn:

@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 MOST_ANSWER_BYTES = 64 * 2**20
 _MOST_KEPT = 8  # connections
+_LONGEST_S = 1e8  # three years: a socket does not take much more
 _JSON = "application/json"
 _TEXT = "text/plain, application/json;q=0.9, */*;q=0.1"  # a strict server answers 406 where no text is accepted
 
@@ -214,7 +215,7 @@ def _remaining_s(deadline: float) -> float:
     remaining_s = deadline - time.monotonic()
     if remaining_s <= 0:
         raise TimeoutError("the answer took too long")
-    return remaining_s
+    return min(remaining_s, _LONGEST_S)
 
 
 class _Connection(http.client.HTTPConnection):
@@ -247,7 +248,7 @@ class _Connection(http.client.HTTPConnection):
         """Send a request and return the answer, of which the head is read."""
         self._deadline = time.monotonic() + timeout_s
         if self.sock is not None:
-            self.sock.settimeout(timeout_s)
+            self.sock.settimeout(_remaining_s(self._deadline))
         with suppress(BrokenPipeError):  # who closes without reading all may have answered before
             self.request(method, path, content, headers)
         return self.getresponse()

@@ -409,7 +409,7 @@ async def awaited(download: Download | Downloads) -> Any:
 def test_a_timeout_of_a_wrong_type_is_said_in_one_line(timeout: Any, begin: Start) -> None:
     download = begin()
     for one in (download, Downloads([download])):
-        with pytest.raises(TypeError, match=r"^timeout is a number of seconds or None, not .*\.$"):
+        with pytest.raises(TypeError, match=r"^timeout is a number of seconds, not .*\.$"):
             one.wait(timeout)
 
 
@@ -417,7 +417,7 @@ def test_a_timeout_of_a_wrong_type_is_said_in_one_line(timeout: Any, begin: Star
 def test_a_timeout_that_is_no_time_is_said_in_one_line(timeout: float, begin: Start) -> None:
     download = begin()
     for one in (download, Downloads([download])):
-        with pytest.raises(BadArguments, match=r"^timeout is a number of seconds from 0 on, not .*\.$"):
+        with pytest.raises(BadArguments, match=r"^timeout is a number of seconds from 0 up, not .*\.$"):
             one.wait(timeout)
 
 

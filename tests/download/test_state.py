@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pieces_nb.download import state as ds
-from pieces_nb.download.evidence import flag
 from pieces_nb.download.state import (
     Broke,
     CancelAnswered,
@@ -143,8 +142,8 @@ def test_a_download_goes_through_its_phases() -> None:
     ("value", "told"), [(True, True), (False, False), (None, None), ("true", None), (1, None), (0, None), ({}, None)]
 )
 def test_a_flag_has_three_values(value: object, told: bool | None) -> None:
-    assert flag({"downloading": value}, "downloading") is told
-    assert flag({}, "downloading") is None
+    assert Model({"downloading": value}).flag("downloading") is told
+    assert Model({}).flag("downloading") is None
 
 
 # Rule 1: while the POST is open --------------------------------------------------------------------------------------

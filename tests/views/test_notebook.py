@@ -185,7 +185,8 @@ class EndsAtTheWorstMoment(Row):
             self.download.complete()
 
 
-def test_a_download_that_ends_while_its_row_gets_a_button_leaves_none(page: Page) -> None:
+@pytest.mark.usefixtures("page")
+def test_a_download_that_ends_while_its_row_gets_a_button_leaves_none() -> None:
     row = EndsAtTheWorstMoment(Puppet().at(10), button=True)
     assert buttons(row.box) == []
     row.close()

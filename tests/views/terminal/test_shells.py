@@ -79,11 +79,13 @@ def test_bash_replaces_only_what_stands_behind_its_last_break(call: Call) -> Non
         ("update my-model --set desc", "ription=", "pieces-nb update my-model --set description="),
     ],
 )
+@pytest.mark.usefixtures("emulator")
 def test_tab_in_bash_completes_the_line(bash: Terminal, typed: str, comes: str, line: str) -> None:
     bash.type(f"pieces-nb {typed}\t")
     assert as_seen(bash.read_until(comes)) == line
 
 
+@pytest.mark.usefixtures("emulator")
 def test_tab_in_bash_that_has_nothing_to_offer_changes_nothing(bash: Terminal) -> None:
     bash.type("pieces-nb load Nobo\t")
     seen = bash.read_until("\a")
@@ -92,7 +94,7 @@ def test_tab_in_bash_that_has_nothing_to_offer_changes_nothing(bash: Terminal) -
 
 
 @pytest.fixture
-def bash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, emulator: Emulator) -> Iterator[Terminal]:
+def bash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     """A bash that has our completion, with an emulator to ask."""
     if not shutil.which("bash"):
         cannot("there is no bash here")

@@ -1,0 +1,49 @@
+"""Calls made at the same time, in a thread each. Knows not what they do."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
+
+from pieces_nb.errors import CancelNotConfirmed, PiecesError
+
+log = logging.getLogger(__name__)
+
+_SLICE_S = 0.2  # how long at most an interrupt stays unheard
+_T = TypeVar("_T")
+
+
+def at_once(calls: Sequence[Callable[[], _T]]) -> list[_T | Exception]:
+    """Make calls in a thread each, and return what each gave or raised."""
+    outcomes: list[_T | Exception] = [PiecesError("It was not made.")] * len(calls)
+
+    def run(index: int) -> None:
+        try:
+            outcomes[index] = calls[index]()
+        except PiecesError as exc:
+            outcomes[index] = exc
+        except Exception as exc:  # the top of the thread: raised by the one who waits
+            log.exception("a call broke")
+            outcomes[index] = exc
+
+    threads = [
+        threading.Thread(target=run, args=(index,), name="pieces-nb-call", daemon=True) for index in range(len(calls))
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(_SLICE_S)
+    return outcomes
+
+
+def raise_together(failures: Sequence[Exception]) -> NoReturn:
+    """Raise one error that tells all that cancels have failed of; what is no expected failure as it is."""
+    if unexpected := next((one for one in failures if not isinstance(one, PiecesError)), None):
+        raise unexpected
+    if len(failures) == 1:
+        raise failures[0]
+    parts = [part for one in failures if isinstance(one, PiecesError) for part in (*one.parts, " ")]
+    raise CancelNotConfirmed(*parts[:-1]) from failures[0]
