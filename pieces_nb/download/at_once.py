@@ -1,4 +1,4 @@
-"""Calls made at the same time, in a thread each. Knows not what they do."""
+"""Cancels made at the same time, in a thread each, and what is said of those that fail."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import NoReturn, TypeVar
 
-from pieces_nb.errors import CancelNotConfirmed, PiecesError
+from pieces_nb.errors import CancelNotConfirmed, PiecesError, StoppedWaiting
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 
 def at_once(calls: Sequence[Callable[[], _T]]) -> list[_T | Exception]:
-    """Make calls in a thread each, and return what each gave or raised."""
+    """Make calls in a thread each, and return what each gave or raised; `StoppedWaiting` on ■ and Ctrl-C."""
     outcomes: list[_T | Exception] = [PiecesError("It was not made.")] * len(calls)
 
     def run(index: int) -> None:
@@ -33,14 +33,17 @@ def at_once(calls: Sequence[Callable[[], _T]]) -> list[_T | Exception]:
     ]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        while thread.is_alive():
-            thread.join(_SLICE_S)
+    try:
+        for thread in threads:
+            while thread.is_alive():
+                thread.join(_SLICE_S)
+    except KeyboardInterrupt:
+        raise StoppedWaiting("Nobody waits any more for the cancels; the server may go on with them.") from None
     return outcomes
 
 
 def raise_together(failures: Sequence[Exception]) -> NoReturn:
-    """Raise one error that tells all that cancels have failed of; what is no expected failure as it is."""
+    """Raise one error that tells all; what is no expected failure as it is."""
     if unexpected := next((one for one in failures if not isinstance(one, PiecesError)), None):
         raise unexpected
     if len(failures) == 1:

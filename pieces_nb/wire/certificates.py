@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import ssl
 
-from pieces_nb.errors import PiecesUnreachable
+from pieces_nb.errors import PiecesError
 
 VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 
 
 def tls_context() -> ssl.SSLContext:
-    """Return what https calls verify a server with; `PiecesUnreachable` if the certificates cannot be read.
+    """Return what https calls verify a server with; `PiecesError` if the certificates cannot be read.
 
     A file or folder that one of `VARIABLES` names, in this order, else the certificates that come with requests.
     """
@@ -26,4 +26,4 @@ def tls_context() -> ssl.SSLContext:
     except OSError as exc:
         named = f", which {variable} names," if variable else ""
         reason = (exc.strerror or str(exc)).lower()
-        raise PiecesUnreachable(f"The certificates in {bundle}{named} cannot be read: {reason}.") from exc
+        raise PiecesError(f"The certificates in {bundle}{named} cannot be read: {reason}.") from exc

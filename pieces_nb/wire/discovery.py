@@ -12,7 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from pieces_nb.errors import PiecesError, PiecesUnreachable, ProtocolError
@@ -123,10 +123,17 @@ def _identified(port: int, probe_s: float) -> Found | None:
 
 def _listening(ports: Iterable[int], probe_s: float) -> list[int]:
     """Return, sorted, the ports of 127.0.0.1 that accept a connection within `probe_s`, all tried at once."""
+    try:
+        return sorted(_accepting(ports, probe_s))
+    except OSError as exc:
+        raise PiecesUnreachable(f"Nobody can be looked for: {(exc.strerror or str(exc)).lower()}.") from exc
+
+
+def _accepting(ports: Iterable[int], probe_s: float) -> list[int]:
     open_ports: list[int] = []
-    with selectors.DefaultSelector() as selector:
+    with selectors.DefaultSelector() as selector, ExitStack() as opened:
         for port in ports:
-            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+            sock = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_STREAM))
             sock.setblocking(False)
             sock.connect_ex(("127.0.0.1", port))
             selector.register(sock, selectors.EVENT_WRITE, port)
@@ -138,9 +145,7 @@ def _listening(ports: Iterable[int], probe_s: float) -> list[int]:
                     open_ports.append(key.data)
                 selector.unregister(sock)
                 sock.close()
-        for key in list(selector.get_map().values()):
-            key.fileobj.close()  # type: ignore[union-attr]
-    return sorted(open_ports)
+    return open_ports
 
 
 def port_files() -> list[Path]:

@@ -264,9 +264,10 @@ class _Connection(http.client.HTTPConnection):
     @property
     def is_idle(self) -> bool:
         """Whether it is open and nothing has come: neither its end nor more than was asked for."""
-        with selectors.DefaultSelector() as selector:
+        with suppress(OSError), selectors.DefaultSelector() as selector:  # this process may have no file left to open
             selector.register(self.sock, selectors.EVENT_READ)
             return not selector.select(0)
+        return False
 
 
 class _Kept:

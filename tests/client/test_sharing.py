@@ -19,10 +19,11 @@ from pieces_nb import ModelClient, Settings
 from pieces_nb import client as client_module
 from pieces_nb.download.download import Download
 from pieces_nb.download.interrupts import INTERRUPTS
+from pieces_nb.emulator import Emulator
 from pieces_nb.errors import BadArguments, PiecesError
 from pieces_nb.history import HISTORY, History
 from pieces_nb.views import notebook
-from tests.conftest import QUICK
+from tests.conftest import MINE, QUICK
 from tests.hostile.server import DEADLINE_S, ID, HostileServer, progress, websocket
 from tests.needs import forks
 from tests.waiting import until_download
@@ -197,6 +198,44 @@ def test_a_timeout_of_a_wrong_type_is_a_type_error(value: Any) -> None:
 def test_a_call_has_some_time_and_not_for_ever(value: float) -> None:
     with pytest.raises(BadArguments, match="timeout_s is how long a call may take"):
         Settings(timeout_s=value)
+
+
+def test_a_time_that_no_float_can_hold_is_without_an_end() -> None:
+    assert Settings(load_timeout_s=10**400).load_timeout_s == math.inf
+    with pytest.raises(BadArguments, match="seconds from 0 up, not -1000"):
+        Settings(load_timeout_s=-(10**400))
+
+
+@pytest.mark.parametrize("name", ["timeout_s", "load_timeout_s"])
+def test_a_call_that_may_take_an_age_is_made(server: Emulator, name: str) -> None:
+    settings = Settings(**{name: 1e10})
+    with ModelClient(server.url, settings=settings, timing=QUICK) as client:
+        assert client.load(MINE).loaded
+
+
+def test_a_load_that_may_take_for_ever_is_made(server: Emulator) -> None:
+    with ModelClient(server.url, settings=Settings(load_timeout_s=math.inf), timing=QUICK) as client:
+        assert client.load(MINE).loaded
+
+
+def test_fields_that_are_no_mapping_are_a_type_error_in_one_line(client: ModelClient) -> None:
+    for call in (client.update, client.create):
+        with pytest.raises(TypeError, match=r"^fields are given in a mapping or by keyword, not \['x'\]\.$"):
+            call("My Fine-Tune", ["x"])  # type: ignore[arg-type]  # that is the point
+
+
+def test_a_value_that_is_nothing_json_knows_is_refused_in_one_line(client: ModelClient) -> None:
+    circular: list[Any] = []
+    circular.append(circular)
+    for value in ({(1, 2): 3}, circular):
+        with pytest.raises(BadArguments, match="description takes some text, not "):
+            client.update("My Fine-Tune", description=value)
+
+
+def test_a_model_that_is_created_has_one_name(client: ModelClient) -> None:
+    with pytest.raises(BadArguments, match="The model has one name: 'aaa' or 'bbb'"):
+        client.create("aaa", name="bbb")
+    assert client.create("aaa", name="aaa").name == "aaa"
 
 
 def test_a_setting_that_does_not_exist_is_not_set_silently() -> None:

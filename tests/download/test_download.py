@@ -617,6 +617,31 @@ def test_a_cancel_after_close_asks_the_server(server: HostileServer, begin: Star
         download.cancel()
 
 
+def test_a_cancel_after_close_asks_where_the_server_is_now(server: HostileServer, begin: Start) -> None:
+    """It was followed to another port, and there is nobody at the first any more."""
+    download = at_40(begin())
+    download._context = dataclasses.replace(download._context, transport=Transport("http://127.0.0.1:9"))
+    download.close()
+    download.cancel()
+    assert not server.models[ID]["downloading"]
+
+
+def test_an_interrupt_of_a_cancel_is_one_line(server: HostileServer, begin: Start) -> None:
+    server.answers["cancel"] = silence
+    download = at_40(begin())
+    raised = interrupted(download.cancel, when_so=lambda: server.count("cancel") == 1)
+    assert type(raised) is StoppedWaiting
+    assert str(raised) == "Phi-2: nobody waits any more for the cancel; the server may go on with it."
+
+
+def test_an_interrupt_of_several_cancels_is_one_line(server: HostileServer, begin: Start) -> None:
+    server.answers["cancel"] = silence
+    downloads = two(server, begin)
+    raised = interrupted(downloads.cancel, when_so=lambda: server.count("cancel") == 2)
+    assert type(raised) is StoppedWaiting
+    assert str(raised) == "Nobody waits any more for the cancels; the server may go on with them."
+
+
 def test_an_ignored_cancel_does_not_turn_a_later_failure_into_canceled(server: HostileServer, begin: Start) -> None:
     fail = threading.Event()
     server.answers["cancel"] = says(http(model_of()))

@@ -116,6 +116,15 @@ def test_cancel_stops_it_and_shows_the_table(magic: Magic, server: Emulator) -> 
         magic("engine cancel")
 
 
+def test_cancel_all_stops_it_too(magic: Magic, server: Emulator) -> None:
+    server.faults = HELD
+    magic("engine install --yes --no-wait")
+    (download,) = magic.client.downloads
+    until_half(download)
+    assert magic("cancel --all")["name"].tolist() == ["Ollama 0.12.6"]
+    assert download.status_words == "CANCELED"
+
+
 def test_a_wait_that_ends_early_names_how_to_cancel(magic: Magic, server: Emulator) -> None:
     server.faults = HELD
     magic("engine install --yes --no-wait")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
+import os
 import socket
 import threading
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from pieces_nb.errors import ModelNotFound, PiecesServerError, PiecesUnreachable, ProtocolError
+from pieces_nb import ModelClient
+from pieces_nb.errors import ModelNotFound, PiecesError, PiecesServerError, PiecesUnreachable, ProtocolError
 from pieces_nb.wire import discovery, endpoints
 from pieces_nb.wire.http import Answer, Transport
 from tests.hostile.server import (
@@ -276,10 +279,30 @@ def test_rest_trusts_the_certificates_that_requests_is_told_of(
 
 def test_certificates_that_cannot_be_read_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", "missing.pem")
-    with pytest.raises(
-        PiecesUnreachable, match=r"certificates in missing\.pem, which REQUESTS_CA_BUNDLE names, cannot"
-    ):
+    with pytest.raises(PiecesError, match=r"certificates in missing\.pem, which REQUESTS_CA_BUNDLE names, cannot"):
         Transport("https://127.0.0.1:9").get("/models")
+
+
+def test_certificates_that_cannot_be_read_are_not_blamed_on_pieces_os(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "missing.pem")
+    with ModelClient("https://127.0.0.1:9") as client, pytest.raises(PiecesError) as caught:
+        client.models()
+    assert not isinstance(caught.value, PiecesUnreachable)
+    assert "running there" not in str(caught.value)
+
+
+def out_of_files() -> NoReturn:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_a_process_that_may_open_no_more_files_says_so_in_one_line(
+    transport: Transport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoints.snapshot(transport, ID)
+    monkeypatch.setattr("selectors.DefaultSelector", out_of_files)
+    endpoints.snapshot(transport, ID)  # over a new connection: whether the kept one is idle cannot be told
+    with pytest.raises(PiecesUnreachable, match="Nobody can be looked for: too many open files"):
+        discovery.survey([1000])
 
 
 # What is read
