@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -74,29 +74,33 @@ class Subject(NamedTuple):
 
 def examine(subject: Subject, *, within_s: float = WITHIN_S) -> list[Check]:
     """Return every check, within that time: what has not ended then is said to be so."""
-    groups: dict[str, Callable[[], list[Check]]] = {
-        "Pieces OS": lambda: list(_server(subject)),
+    groups: dict[str, Callable[[], Iterable[Check]]] = {
+        "Pieces OS": lambda: _server(subject),
         "port files": lambda: [_port_files()],
         "proxies": lambda: [_proxies(os.environ)],
         "this machine": lambda: [_host(), _memory(subject.url or "http://127.0.0.1"), _disk(subject.url)],
         "front end": lambda: [check for check in [subject.front_end and subject.front_end()] if check is not None],
         "versions": lambda: [_versions()],
     }
-    answers: dict[str, list[Check]] = {}
-    threads = [_started(name, look, answers) for name, look in groups.items()]
+    answers: dict[str, list[Check]] = {name: [] for name in groups}
+    threads = {name: _started(name, look, answers[name]) for name, look in groups.items()}
     deadline = time.monotonic() + within_s
-    for thread in threads:
+    for thread in threads.values():
         thread.join(max(0.0, deadline - time.monotonic()))
-    late = f"no answer within {within_s:g} s"
-    return [check for name in groups for check in answers.get(name, [Check(name, None, late)])]
+    late = {name for name, thread in threads.items() if thread.is_alive()}
+    for name in late:
+        answers[name] = [*answers[name], Check(name, None, f"no answer within {within_s:g} s")]
+    return [check for name in groups for check in answers[name]]
 
 
-def _started(name: str, look: Callable[[], list[Check]], answers: dict[str, list[Check]]) -> threading.Thread:
+def _started(name: str, look: Callable[[], Iterable[Check]], found: list[Check]) -> threading.Thread:
+    """Fill `found` in a thread, check by check: what is slow does not hide what was seen before it."""
+
     def run() -> None:
         try:
-            answers[name] = look()
+            found.extend(look())
         except Exception as exc:  # noqa: BLE001 - the top of a thread; a check that breaks must not hide the others
-            answers[name] = [Check(name, None, f"cannot be told: {printable(repr(exc), limit=120)}")]
+            found.append(Check(name, None, f"cannot be told: {printable(repr(exc), limit=120)}"))
 
     thread = threading.Thread(target=run, name=f"pieces-nb-doctor-{name}", daemon=True)
     thread.start()

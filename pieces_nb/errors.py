@@ -49,7 +49,7 @@ class _ShortTraceback(BaseException):
         return self.args
 
     def __str__(self) -> str:
-        return worded(self.parts, self.front)
+        return told(self, self.front)
 
     @property
     def _render_traceback_(self) -> Callable[[], list[str]]:
@@ -77,6 +77,11 @@ class _ShortTraceback(BaseException):
         finally:
             self.__cause__, self.__context__, self.__suppress_context__ = chain
         return list(lines)
+
+
+def told(exc: BaseException, front: Front) -> str:
+    """Return the message of an error, its next steps in the words of `front`."""
+    return worded(exc.parts, front) if isinstance(exc, _ShortTraceback) else str(exc)
 
 
 def _without_ours(traceback: TracebackType | None) -> TracebackType | None:

@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import NamedTuple
 
+from pieces_nb.errors import told
 from pieces_nb.locks import Lock
-from pieces_nb.text import printable
+from pieces_nb.text import Front, printable
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,7 @@ class History:
     """At most the last 10,000 actions, oldest first, and what runs. Thread-safe."""
 
     def __init__(self) -> None:
+        self.front = Front.PYTHON  # in whose words errors are recorded
         self._entries: deque[Entry] = deque(maxlen=_MOST)
         self._count = 0
         self._lock = Lock()  # guards all here
@@ -134,7 +136,7 @@ class History:
         try:
             yield operation
         except BaseException as exc:
-            outcome, error = type(exc).__name__, str(exc)
+            outcome, error = type(exc).__name__, told(exc, self.front)
             raise
         finally:
             self.end(operation, operation.entry(outcome, error))

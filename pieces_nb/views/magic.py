@@ -12,6 +12,7 @@ from IPython.core.magic import Magics, line_cell_magic, magics_class, needs_loca
 from traitlets import Float, Unicode
 
 from pieces_nb.errors import PiecesError, StoppedWaiting
+from pieces_nb.history import HISTORY
 from pieces_nb.text import Front, Part, worded
 from pieces_nb.verbs import completion
 from pieces_nb.views import cells
@@ -149,6 +150,7 @@ def load(shell: InteractiveShell) -> None:
     magics = PiecesModelMagics(shell)
     shell.register_magics(magics)
     cells.watch()
+    HISTORY.front = Front.NOTEBOOK
     completion.install(shell, magics.known_models)
 
 
@@ -156,6 +158,7 @@ def unload(shell: InteractiveShell) -> None:
     """Remove both and close the client; nothing of it runs afterwards."""
     manager = shell.magics_manager
     completion.remove(shell)
+    HISTORY.front = Front.PYTHON
     manager.magics["line"].pop(NAME, None)
     manager.magics["cell"].pop(NAME, None)
     registered = manager.registry.pop(PiecesModelMagics.__name__, None)

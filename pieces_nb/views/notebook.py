@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from pieces_nb.download.download import Download
 from pieces_nb.download.throttle import INTERVAL_S, TOTAL_INTERVAL_S
-from pieces_nb.errors import PiecesError
+from pieces_nb.errors import PiecesError, told
 from pieces_nb.locks import Lock
 from pieces_nb.text import Front, Step, printable
 from pieces_nb.views.bars_html import Trail, bar_html, mimebundle, row_html
@@ -173,7 +173,7 @@ class Row:
             self.download.cancel()
         except PiecesError as exc:
             log.info("%s", exc)
-            self.allow_cancel(str(exc))
+            self.allow_cancel(told(exc, Front.NOTEBOOK))
 
     def allow_cancel(self, why: str) -> None:
         """Let it be clicked again; `why` the last time failed."""

@@ -242,3 +242,13 @@ def test_a_check_that_breaks_hides_no_other(server: Emulator, monkeypatch: pytes
     checks = examine(Subject(server.url))
     assert named(checks, "proxies").seen == "cannot be told: RuntimeError('of its own')"
     assert named(checks, "Pieces OS").ok
+
+
+def test_what_a_slow_server_has_answered_in_time_is_told(server: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+    monkeypatch.setattr(endpoints, "models", lambda _transport: go.wait(30) and [])
+    seen = [(check.name, check.ok, check.seen) for check in examine(Subject(server.url), within_s=1.0)]
+    assert ("Pieces OS", True, f"answers at {server.url}") in seen
+    assert "version" in [name for name, *_ in seen]
+    assert ("Pieces OS", None, "no answer within 1 s") in seen
+    go.set()

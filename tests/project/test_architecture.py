@@ -29,6 +29,7 @@ ORDER = (
     *("until_exit", "doctor"),
     *("download.evidence", "download.values", "download.speed", "download.ends", "download.state"),
     *("download.throttle", "download.subscribers", "download.interrupts", "download.calls"),
+    "download.at_once",
     *("download.follower", "download.download"),
     *("operations", "registry", "engine_work", "workflows", "rows"),
     *("views.card", "views.text_table", "views.table_text", "views.frames", "client"),

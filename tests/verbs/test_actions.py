@@ -510,3 +510,21 @@ def test_a_wrong_name_in_a_queue_stops_all_before_anything_is_posted(magic: Magi
     with pytest.raises(ModelNotFound):
         magic("download phi-2 nonsense --at-most 1")
     assert posts == []
+
+
+def test_of_several_that_are_canceled_one_that_has_ended_does_not_keep_the_others(
+    magic: Magic, server: Emulator
+) -> None:
+    server.faults = HELD
+    download = magic("download phi-2 --no-wait")
+    until_half(download)
+    with pytest.raises(ModelStateError, match="Mistral 7B is not downloading"):
+        magic("cancel mistral phi-2")
+    assert download.status_words == "CANCELED"
+
+
+def test_cancel_of_several_gives_their_rows_in_order(magic: Magic, server: Emulator) -> None:
+    server.faults = HELD
+    for download in magic("download phi-2 mistral --no-wait"):
+        until_half(download)
+    assert magic("cancel mistral phi-2")["name"].tolist() == ["Mistral 7B", "Phi-2"]

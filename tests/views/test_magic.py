@@ -375,3 +375,9 @@ def test_through_python_the_users_frames_are_shown_and_ours_only_in_debug(
         shown = plain(capsys.readouterr().out)
         assert "return client.load(name)" in shown
         assert "workflows.py" in shown
+
+
+def test_history_says_what_to_do_next_as_the_notebook_types_it(notebook: InteractiveShell) -> None:
+    run(notebook, "%pieces_model load phi-2")
+    run(notebook, "errors = %pieces_model history")
+    assert "`%pieces_model download Phi-2` comes first" in notebook.user_ns["errors"]["error"].iloc[-1]

@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pieces_nb.errors import BadArguments
+from pieces_nb.model.models import Model
 from pieces_nb.text import Step
 from pieces_nb.verbs import reading
 from pieces_nb.verbs.declaration import MODELS, Flag, Operand, Verb, declared, either_models_or_all
@@ -15,6 +16,7 @@ from pieces_nb.verbs.front import Downloading
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pieces_nb.client import ModelClient
     from pieces_nb.download.download import Download
     from pieces_nb.rows import Rows
     from pieces_nb.verbs.session import Session
@@ -111,7 +113,18 @@ def _first_words(downloads: Sequence[Download]) -> None:
     examples=("cancel phi-2", "cancel --all"),
 )
 def cancel(session: Session, models: tuple[str, ...], *, all_models: bool) -> Rows:
-    client = session.client
     wanted = session.named(models)
-    canceled = client.cancel_all() if all_models else [client.cancel(model) for model in wanted]
+    canceled = session.client.cancel_all() if all_models else _canceled(session.client, wanted)
     return session.table(canceled, when_empty=("Nothing was downloading.",))
+
+
+def _canceled(client: ModelClient, models: Sequence[Model]) -> list[Model]:
+    """Cancel each of them, all at once; what fails is told when all were tried."""
+    from pieces_nb.download.at_once import at_once, raise_together
+
+    if len(models) == 1:
+        return [client.cancel(models[0])]
+    outcomes = at_once([partial(client.cancel, model) for model in models])
+    if failures := [one for one in outcomes if isinstance(one, Exception)]:
+        raise_together(failures)
+    return [one for one in outcomes if isinstance(one, Model)]
