@@ -29,7 +29,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 from urllib.parse import quote, urlsplit
 
 from pieces_nb import __version__
@@ -151,7 +151,6 @@ class Recorder:
         self._snapshot: Any = None
         self._frame_bytes = 0
         self._left_out = 0
-        self.lines = 0
         self.size_bytes = 0
         self.failure: OSError | None = None
 
@@ -238,7 +237,6 @@ class Recorder:
                 self._file.truncate(self.size_bytes)  # half a line would spoil those before it
             self.failure, self._file = exc, None
             return
-        self.lines += 1
         self.size_bytes += len(line)
 
 
@@ -345,23 +343,13 @@ class RecordingSocket(ProgressSocket):
 # One download --------------------------------------------------------------------------------------------------------
 
 
-class Recorded(NamedTuple):
-    """What came of it: the file, and the download as far as it was followed."""
-
-    file: Path
-    lines: int
-    size_bytes: int
-    download: Download
-
-
 def record(
     file: str | Path,
     model: str,
     *,
     url: str | None = None,
-    settings: Settings | None = None,
     wait: Callable[[Download], object] = Download.wait,
-) -> Recorded:
+) -> None:
     """Download `model` and record that in a new file. `wait` waits for its end; what it raises ends the recording too.
 
     Raises `BadArguments` for a file that exists or cannot be made, `ModelStateError` where nothing is to be downloaded.
@@ -369,7 +357,7 @@ def record(
     path = Path(file)
     recorder = Recorder()
     with ExitStack() as closing:
-        client = closing.enter_context(_recording_client(url, recorder, settings, closing))
+        client = closing.enter_context(_recording_client(url, recorder, closing))
         seen = client.get(model)
         client.check_downloadable(seen)
         title = printable(seen.title, limit=80)
@@ -386,16 +374,13 @@ def record(
             recorder.end(str(download.status), download.state.reason or download.state.heard)
     if recorder.failure is not None:
         raise PiecesError(f"{path} cannot be written any more: {recorder.failure.strerror or recorder.failure}.")
-    return Recorded(path, recorder.lines, recorder.size_bytes, download)
 
 
-def _recording_client(
-    url: str | None, recorder: Recorder, settings: Settings | None, closing: ExitStack
-) -> ModelClient:
+def _recording_client(url: str | None, recorder: Recorder, closing: ExitStack) -> ModelClient:
     address = url or address_from_environment() or None
     if address == EMULATOR:
         address = closing.enter_context(ModelClient.emulator()).url
-    settings = settings or Settings()
+    settings = Settings()
 
     def make_transport(url: str, *, timeout_s: float) -> Transport:
         return RecordingTransport(url, timeout_s=timeout_s, recorder=recorder)

@@ -25,11 +25,17 @@ class _Interrupts:
         self._waiting = 0
         self._found: Any = None
         self._at = float("-inf")
+        self._is_telling = False
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self._at = time.monotonic()
-        if callable(self._found):
-            self._found(number, frame)
+        # One that somebody put in our place may call us in turn.
+        if callable(self._found) and not self._is_telling:
+            self._is_telling = True
+            try:
+                self._found(number, frame)
+            finally:
+                self._is_telling = False
 
     @contextmanager
     def watched(self) -> Iterator[Callable[[], bool]]:

@@ -73,7 +73,7 @@ MODELS = Operand("MODEL", "models", most=None)
 
 
 class Verb(NamedTuple):
-    """One verb. `action` gets a `Session` and the arguments, and returns a `front.Value`.
+    """One verb. `action` gets a `Session` and the arguments, and returns what `front` says.
 
     `check` gets the arguments and returns what is wrong with them together, '' if nothing is.
     """

@@ -1,6 +1,6 @@
 """What verbs and those who show them say to each other: the front end a verb is given, and the values it returns.
 
-A verb returns `Rows`, `Said`, `Downloading`, `Ended` or the panel.
+A verb returns `Rows`, `Said`, `Downloading`, `Ended` or the panel; one that only a terminal has, its `Outcome` too.
 """
 
 from __future__ import annotations

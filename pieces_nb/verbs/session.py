@@ -47,7 +47,7 @@ class Session:
             self._client.settings = settings
 
     def run(self, command: Command) -> Any:
-        """Do it, and return what the verb returns, a `front.Value`."""
+        """Do it, and return what the verb returns: see `front`."""
         verb = command.verb
         if verb.only_in not in (None, self.front_end.front):
             raise BadArguments(f"{verb.name} {verb.elsewhere.format(prog=PROGRAMS[self.front_end.front])}")

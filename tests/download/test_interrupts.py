@@ -75,3 +75,19 @@ def test_an_ignored_interrupt_is_told_and_calls_nobody() -> None:
         signal.raise_signal(signal.SIGINT)
         assert interrupted()
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+
+
+def test_a_handler_that_was_put_over_ours_and_calls_it_is_called_once(heard: list[int]) -> None:
+    with INTERRUPTS.watched():
+        ours = signal.getsignal(signal.SIGINT)
+        assert callable(ours)
+
+        def over(number: int, frame: FrameType | None) -> None:
+            heard.append(-number)
+            ours(number, frame)
+
+        signal.signal(signal.SIGINT, over)
+    with INTERRUPTS.watched() as interrupted:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupted()
+    assert heard == [-signal.SIGINT]
