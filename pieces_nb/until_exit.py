@@ -33,6 +33,13 @@ _START_S = 20.0
 _SOON_S = 0.5
 
 
+class Held(NamedTuple):
+    """A model to give back. Until it is `confirmed`, its load may still be under way."""
+
+    url: str
+    confirmed: bool = False
+
+
 # This process's side -------------------------------------------------------------------------------------------------
 
 
@@ -43,7 +50,7 @@ class Watcher:
         self._command = [*(command or (sys.executable, "-m", __name__)), f"{poll_s:g}"]
         self._lock = Lock()  # guards the two below, and one writer of the pipe at a time
         self._process: subprocess.Popen[str] | None = None
-        self._held: set[str] = set()
+        self._held: dict[str, Held] = {}
 
     @property
     def pid(self) -> int | None:
@@ -58,14 +65,16 @@ class Watcher:
         """Hold a model that is about to be loaded; `PiecesError` if nobody can watch, before anything is loaded."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
-                self._process = self._started()
-            self._held.add(model_id)
+                self._begin()
+            self._held[model_id] = Held(url)
             self._send(expect=model_id, url=url)
 
     def confirm(self, model_id: str) -> None:
         """Say that it is in memory now."""
         with self._lock:
-            self._send(confirm=model_id)
+            if model_id in self._held:
+                self._held[model_id] = self._held[model_id]._replace(confirmed=True)
+                self._send(confirm=model_id)
 
     @contextmanager
     def holding(self, url: str, model_id: str) -> Iterator[None]:
@@ -86,8 +95,7 @@ class Watcher:
     def release(self, model_id: str) -> None:
         """Hold it no longer; without anything to hold the watcher ends."""
         with self._lock:
-            if model_id in self._held:
-                self._held.discard(model_id)
+            if self._held.pop(model_id, None) is not None:
                 self._send(release=model_id)
             process = self._process if not self._held else None
         if process is not None:
@@ -107,11 +115,22 @@ class Watcher:
     def abandon(self) -> None:
         """Let go of the pipe in a forked child: the watcher watches its parent alone."""
         process, self._process = self._process, None
-        self._held = set()
+        self._held = {}
         if process is not None and process.stdin is not None:
             with Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), process.stdin.fileno())
             process.returncode = 0  # it is not this process's child
+
+    def _begin(self) -> None:
+        """Start the watching process, and tell it what one that has died was told."""
+        died, self._process = self._process, self._started()
+        if died is not None and died.stdin is not None:
+            with suppress(OSError):
+                died.stdin.close()
+        for model_id, seen in self._held.items():
+            self._send(expect=model_id, url=seen.url)
+            if seen.confirmed:
+                self._send(confirm=model_id)
 
     def _started(self) -> subprocess.Popen[str]:
         try:
@@ -160,13 +179,6 @@ def _first_line(process: subprocess.Popen[str]) -> str:
 
 
 # The watching process's side -----------------------------------------------------------------------------------------
-
-
-class Held(NamedTuple):
-    """A model to give back. Until it is `confirmed`, its load may still be under way."""
-
-    url: str
-    confirmed: bool = False
 
 
 def watch(lines: Iterable[str], *, poll_s: float, give_up_s: float, ask: Callable[[str, str], Model | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -180,6 +182,26 @@ def test_closed_it_gives_back_at_once(server: Emulator, client: ModelClient) -> 
     watching.confirm(MINE)
     watching.close()
     assert not client.get(MINE).loaded
+
+
+def test_what_a_watcher_that_was_killed_held_the_next_one_holds(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    noting = f"import sys; print('watching', flush=True); open({str(told)!r}, 'w').write(sys.stdin.read())"
+    watching = Watcher(command=[sys.executable, "-c", noting])
+    watching.expect("http://one", "confirmed")
+    watching.confirm("confirmed")
+    watching.expect("http://two", "loading")
+    process = psutil.Process(watching.pid or 0)
+    process.kill()
+    until(lambda: is_gone(process))
+    watching.expect("http://three", "new")
+    watching.close()
+    assert [json.loads(line) for line in told.read_text().splitlines()] == [
+        {"expect": "confirmed", "url": "http://one"},
+        {"confirm": "confirmed"},
+        {"expect": "loading", "url": "http://two"},
+        {"expect": "new", "url": "http://three"},
+    ]
 
 
 @pytest.mark.parametrize("command", [["/nonexistent/python"], [sys.executable, "-c", "print('nonsense')"]])
