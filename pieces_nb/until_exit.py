@@ -30,6 +30,7 @@ READY = "watching"
 POLL_S = 5.0  # between two looks at whether a model that is held is still in memory
 GIVE_UP_S = 60.0  # how long after the end a load that was under way, or a server that is silent, is waited for
 _START_S = 20.0
+_END_S = 10.0
 _SOON_S = 0.5
 
 
@@ -97,36 +98,34 @@ class Watcher:
         with self._lock:
             if self._held.pop(model_id, None) is not None:
                 self._send(release=model_id)
-            process = self._process if not self._held else None
-        if process is not None:
-            self.close()
+            process = None if self._held else self._detached()
+        _end(process)
 
-    def close(self, *, within_s: float = 10.0) -> None:
+    def close(self, *, within_s: float = _END_S) -> None:
         """Give everything back now; the watcher is gone when this returns, or at its own time if the server is slow."""
         with self._lock:
-            process, self._process = self._process, None
+            process = self._detached()
             self._held.clear()
-        if process is not None and process.stdin is not None:
-            with suppress(OSError):
-                process.stdin.close()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(within_s)
+        _end(process, within_s=within_s)
 
     def abandon(self) -> None:
         """Let go of the pipe in a forked child: the watcher watches its parent alone."""
-        process, self._process = self._process, None
+        process = self._detached()
         self._held = {}
         if process is not None and process.stdin is not None:
             with Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), process.stdin.fileno())
             process.returncode = 0  # it is not this process's child
 
+    def _detached(self) -> subprocess.Popen[str] | None:
+        """Return the process, which hears of nothing more; whoever comes next starts another."""
+        process, self._process = self._process, None
+        return process
+
     def _begin(self) -> None:
         """Start the watching process, and tell it what one that has died was told."""
-        died, self._process = self._process, self._started()
-        if died is not None and died.stdin is not None:
-            with suppress(OSError):
-                died.stdin.close()
+        _end(self._detached())
+        self._process = self._started()
         for model_id, seen in self._held.items():
             self._send(expect=model_id, url=seen.url)
             if seen.confirmed:
@@ -158,6 +157,14 @@ class Watcher:
             with suppress(OSError):  # somebody has ended it: there is nobody to tell
                 process.stdin.write(json.dumps(message) + "\n")
                 process.stdin.flush()
+
+
+def _end(process: subprocess.Popen[str] | None, *, within_s: float = _END_S) -> None:
+    if process is not None and process.stdin is not None:
+        with suppress(OSError):  # it has died, and what it was told last stays untold
+            process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(within_s)
 
 
 def _apart() -> dict[str, Any]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -18,8 +18,9 @@ import pytest
 from pieces_nb import Model, ModelClient, until_exit
 from pieces_nb.emulator import Emulator
 from pieces_nb.errors import PiecesError
+from pieces_nb.locks import Lock
 from pieces_nb.until_exit import Watcher
-from tests.conftest import MINE, MISTRAL
+from tests.conftest import MINE, MISTRAL, PHI
 from tests.waiting import until
 
 PROGRAM = """
@@ -52,6 +53,19 @@ def is_gone(process: psutil.Process) -> bool:
 def end(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.communicate()
+
+
+class Between(Lock):
+    """A lock after whose first release somebody else has their turn."""
+
+    def __init__(self, turn: Callable[[], object]) -> None:
+        super().__init__()
+        self._turns = [turn]
+
+    def __exit__(self, *exc: object) -> None:
+        super().__exit__(*exc)
+        if self._turns:
+            self._turns.pop()()
 
 
 def test_a_model_leaves_memory_when_the_process_that_loaded_it_is_killed(server: Emulator, client: ModelClient) -> None:
@@ -202,6 +216,20 @@ def test_what_a_watcher_that_was_killed_held_the_next_one_holds(tmp_path: Path) 
         {"expect": "loading", "url": "http://two"},
         {"expect": "new", "url": "http://three"},
     ]
+
+
+def test_what_is_expected_while_the_last_one_is_released_is_given_back_too(
+    server: Emulator, client: ModelClient
+) -> None:
+    watching = Watcher()
+    watching.expect(server.url, PHI)
+    watching._lock = Between(lambda: watching.expect(server.url, MINE))
+    watching.release(PHI)
+    assert watching.holds(MINE)
+    client.load(MINE)
+    watching.confirm(MINE)
+    watching.close()
+    assert not client.get(MINE).loaded
 
 
 @pytest.mark.parametrize("command", [["/nonexistent/python"], [sys.executable, "-c", "print('nonsense')"]])
