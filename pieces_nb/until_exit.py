@@ -19,11 +19,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pieces_nb.errors import ModelNotFound, PiecesError, WaitTimeout
+from pieces_nb.errors import ModelNotFound, PiecesError
 from pieces_nb.locks import Lock
 
 if TYPE_CHECKING:
     from pieces_nb.model.models import Model
+    from pieces_nb.operations import Operation
     from pieces_nb.wire.http import Transport
 
 READY = "watching"
@@ -78,18 +79,18 @@ class Watcher:
                 self._send(confirm=model_id)
 
     @contextmanager
-    def holding(self, url: str, model_id: str) -> Iterator[None]:
-        """Hold what the block loads, from before it is asked for.
+    def holding(self, url: str, model_id: str) -> Iterator[Callable[[Operation[Model]], object]]:
+        """Hold what the block loads, from before it is asked for; the block hands over the load that it begins.
 
-        Nothing if the block fails; a load that may still take effect, interrupted or too slow, stays held.
+        Nothing if the block fails; a load that may still take effect stays held.
         """
+        begun: list[Operation[Model]] = []
         self.expect(url, model_id)
         try:
-            yield
-        except WaitTimeout:
-            raise
-        except PiecesError:
-            self.release(model_id)
+            yield begun.append
+        except BaseException:
+            if not any(one.may_take_effect for one in begun):
+                self.release(model_id)
             raise
         self.confirm(model_id)
 

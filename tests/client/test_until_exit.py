@@ -21,6 +21,7 @@ from pieces_nb.errors import PiecesError
 from pieces_nb.locks import Lock
 from pieces_nb.until_exit import Watcher
 from tests.conftest import MINE, MISTRAL, PHI
+from tests.hostile.server import ID, Behaviour, HostileServer, hang_up, http, says
 from tests.waiting import until
 
 PROGRAM = """
@@ -175,6 +176,34 @@ def test_a_load_that_is_refused_leaves_no_watcher(server: Emulator) -> None:
         with pytest.raises(PiecesError):
             other.load(MISTRAL, until_exit=True)  # it is not downloaded
         assert not [one for one in psutil.Process().children() if "pieces_nb.until_exit" in one.cmdline()]
+
+
+BROKEN: dict[str, Behaviour] = {
+    "the line broke": hang_up,
+    "the answer is nonsense": says(http(b"{")),
+    "the server said yes and it is not so": says(http({"id": ID})),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_load_whose_call_broke_in_the_middle_is_given_back_when_it_takes_effect_later(
+    odd: HostileServer, odd_client: ModelClient, how: str
+) -> None:
+    odd.models[ID]["downloaded"] = True
+    odd.answers["load"] = BROKEN[how]
+    odd_client.settings.load_timeout_s = 1.0
+    with pytest.raises(PiecesError):
+        odd_client.load(ID, until_exit=True)
+    odd.models[ID]["loaded"] = True
+    odd_client.close()
+    assert not odd.models[ID]["loaded"]
+
+
+def test_a_load_that_never_began_is_not_held(odd: HostileServer, odd_client: ModelClient) -> None:
+    odd.models[ID] |= {"downloaded": True, "ram": {"value": 10**15}}
+    with pytest.raises(PiecesError, match="of memory"):
+        odd_client.load(ID, until_exit=True)
+    assert not odd_client.gives_back(odd_client.get(ID))
 
 
 def test_released_it_stays_in_memory_and_the_watcher_ends(server: Emulator, client: ModelClient) -> None:
