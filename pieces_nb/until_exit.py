@@ -1,8 +1,8 @@
 """Memory that comes back: models that are unloaded when this process ends, also when it is killed.
 
-`Watcher` is this process's side. The other side is a small process of its own (`python -m pieces_nb.until_exit`), which
-notices the end by its standard input, a pipe that the system closes whatever the end was; it unloads what it holds and
-ends. A model that somebody unloaded meanwhile is held no longer: whoever loads it after that has it for themselves.
+`Watcher` is this process's side. The other side is a small process of its own (`main`), which notices the end by its
+standard input, a pipe that the system closes whatever the end was; it unloads what it holds and ends. A model that
+somebody unloaded meanwhile is held no longer: whoever loads it after that has it for themselves.
 """
 
 from __future__ import annotations
@@ -34,6 +34,17 @@ _START_S = 20.0
 _END_S = 10.0
 _SOON_S = 0.5
 
+# The package is the one that this process has, wherever that is. After its import, which imports nothing else, its
+# folder comes last, and -P keeps the working directory out: a `queue.py` beside a notebook is not Python's.
+_PROGRAM = """\
+import sys
+sys.path.insert(0, sys.argv[1])
+import pieces_nb
+sys.path.append(sys.path.pop(0))
+from pieces_nb.until_exit import main
+main(poll_s=float(sys.argv[2]))
+"""
+
 
 class Held(NamedTuple):
     """A model to give back. Until it is `confirmed`, its load may still be under way."""
@@ -49,7 +60,8 @@ class Watcher:
     """What is to be given back, and the process that does it: there while something is held. Thread-safe."""
 
     def __init__(self, *, command: Iterable[str] = (), poll_s: float = POLL_S) -> None:
-        self._command = [*(command or (sys.executable, "-m", __name__)), f"{poll_s:g}"]
+        ours = (sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parents[1]))
+        self._command = [*(command or ours), f"{poll_s:g}"]
         self._lock = Lock()  # guards the two below, and one writer of the pipe at a time
         self._process: subprocess.Popen[str] | None = None
         self._held: dict[str, Held] = {}
@@ -287,11 +299,7 @@ def _unload(url: str, model_id: str) -> None:
         transport.close()
 
 
-def main() -> None:
+def main(*, poll_s: float) -> None:
     """Watch standard input to its end."""
     print(READY, flush=True)
-    watch(sys.stdin, poll_s=float(sys.argv[1]), give_up_s=GIVE_UP_S, ask=_ask)
-
-
-if __name__ == "__main__":
-    main()
+    watch(sys.stdin, poll_s=poll_s, give_up_s=GIVE_UP_S, ask=_ask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,16 +36,24 @@ PROGRAM = """
 """
 
 
-def start(server: Emulator, model_id: str, program: str = PROGRAM) -> tuple[subprocess.Popen[str], psutil.Process]:
+def start(
+    server: Emulator, model_id: str, program: str = PROGRAM, *, cwd: Path | None = None
+) -> tuple[subprocess.Popen[str], psutil.Process]:
     """A process that has loaded a model until its end, and the one that watches it."""
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program), server.url, model_id],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        cwd=cwd,
     )
     assert process.stdout is not None
     return process, psutil.Process(int(process.stdout.readline()))
+
+
+def watchers() -> list[psutil.Process]:
+    """The watching processes of this one."""
+    return [one for one in psutil.Process().children() if "pieces_nb.until_exit" in " ".join(one.cmdline())]
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -166,7 +175,7 @@ def test_closing_the_client_gives_it_back(server: Emulator, client: ModelClient)
 def test_unloaded_nobody_watches_any_more(server: Emulator) -> None:
     with ModelClient(server.url) as other:
         other.load(MINE, until_exit=True)
-        (watcher,) = [one for one in psutil.Process().children() if "pieces_nb.until_exit" in one.cmdline()]
+        (watcher,) = watchers()
         other.unload(MINE)
         until(lambda: is_gone(watcher))
 
@@ -175,7 +184,7 @@ def test_a_load_that_is_refused_leaves_no_watcher(server: Emulator) -> None:
     with ModelClient(server.url) as other:
         with pytest.raises(PiecesError):
             other.load(MISTRAL, until_exit=True)  # it is not downloaded
-        assert not [one for one in psutil.Process().children() if "pieces_nb.until_exit" in one.cmdline()]
+        assert watchers() == []
 
 
 BROKEN: dict[str, Behaviour] = {
@@ -204,6 +213,29 @@ def test_a_load_that_never_began_is_not_held(odd: HostileServer, odd_client: Mod
     with pytest.raises(PiecesError, match="of memory"):
         odd_client.load(ID, until_exit=True)
     assert not odd_client.gives_back(odd_client.get(ID))
+
+
+def test_a_file_in_the_notebooks_folder_that_is_named_as_a_module_does_not_break_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tmp_path.joinpath("queue.py").write_text("raise ImportError('This is the notebook's.')")
+    monkeypatch.chdir(tmp_path)
+    watching = Watcher()
+    watching.expect("http://127.0.0.1:9", MINE)
+    watching.release(MINE)
+
+
+def test_a_package_that_lies_in_the_notebooks_folder_is_the_watchers_too(
+    server: Emulator, client: ModelClient, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(Path(until_exit.__file__).parent, tmp_path / "pieces_nb")
+    ours = copy.joinpath("until_exit.py").read_text("utf-8")
+    copy.joinpath("until_exit.py").write_text(ours.replace('"watching"', '"watching as the copy does"'), "utf-8")
+    tmp_path.joinpath("queue.py").write_text("raise ImportError('This is the notebook's.')")
+    as_a_kernel = '    import sys; sys.path.remove(""); import queue; sys.path.insert(0, "")'
+    process, _watcher = start(server, MINE, as_a_kernel + PROGRAM, cwd=tmp_path)
+    end(process)
+    until(lambda: not client.get(MINE).loaded)
 
 
 def test_released_it_stays_in_memory_and_the_watcher_ends(server: Emulator, client: ModelClient) -> None:
