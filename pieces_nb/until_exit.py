@@ -94,14 +94,16 @@ class Watcher:
     def holding(self, url: str, model_id: str) -> Iterator[Callable[[Operation[Model]], object]]:
         """Hold what the block loads, from before it is asked for; the block hands over the load that it begins.
 
-        Nothing if the block fails; a load that may still take effect stays held.
+        Nothing if the block fails; a load that may still take effect, this one or one before it, stays held.
         """
         begun: list[Operation[Model]] = []
+        before = self._held.get(model_id)
+        may_come_yet = before is not None and not before.confirmed
         self.expect(url, model_id)
         try:
             yield begun.append
         except BaseException:
-            if not any(one.may_take_effect for one in begun):
+            if not may_come_yet and not any(one.may_take_effect for one in begun):
                 self.release(model_id)
             raise
         self.confirm(model_id)

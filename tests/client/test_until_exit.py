@@ -18,7 +18,7 @@ import pytest
 
 from pieces_nb import Model, ModelClient, until_exit
 from pieces_nb.emulator import Emulator
-from pieces_nb.errors import PiecesError
+from pieces_nb.errors import ModelStateError, PiecesError, PiecesUnreachable
 from pieces_nb.locks import Lock
 from pieces_nb.until_exit import Watcher
 from tests.conftest import MINE, MISTRAL, PHI
@@ -202,6 +202,21 @@ def test_a_load_whose_call_broke_in_the_middle_is_given_back_when_it_takes_effec
     odd.answers["load"] = BROKEN[how]
     odd_client.settings.load_timeout_s = 1.0
     with pytest.raises(PiecesError):
+        odd_client.load(ID, until_exit=True)
+    odd.models[ID]["loaded"] = True
+    odd_client.close()
+    assert not odd.models[ID]["loaded"]
+
+
+def test_a_load_that_may_still_take_effect_stays_held_when_another_of_the_same_model_is_refused(
+    odd: HostileServer, odd_client: ModelClient
+) -> None:
+    odd.models[ID]["downloaded"] = True
+    odd.answers["load"] = hang_up
+    with pytest.raises(PiecesUnreachable):
+        odd_client.load(ID, until_exit=True)
+    odd.models[ID]["ram"] = {"value": 10**15}
+    with pytest.raises(ModelStateError):
         odd_client.load(ID, until_exit=True)
     odd.models[ID]["loaded"] = True
     odd_client.close()
