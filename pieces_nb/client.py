@@ -537,8 +537,8 @@ class ModelClient:
             from pieces_nb.until_exit import Watcher
 
             watcher = self._made_watcher = self._made_watcher or Watcher()
-        with watcher.holding(self.url, seen.id):
-            return workflows.load(self._context, seen, force=force)
+        with watcher.holding(self.url, seen.id) as begun:
+            return workflows.load(self._context, seen, force=force, begun=begun)
 
     def gives_back(self, model: Model) -> bool:
         """Whether `load(…, until_exit=True)` of this client has brought it into memory, and holds it still."""

@@ -1,8 +1,8 @@
 """Memory that comes back: models that are unloaded when this process ends, also when it is killed.
 
-`Watcher` is this process's side. The other side is a small process of its own (`python -m pieces_nb.until_exit`), which
-notices the end by its standard input, a pipe that the system closes whatever the end was; it unloads what it holds and
-ends. A model that somebody unloaded meanwhile is held no longer: whoever loads it after that has it for themselves.
+`Watcher` is this process's side. The other side is a small process of its own (`main`), which notices the end by its
+standard input, a pipe that the system closes whatever the end was; it unloads what it holds and ends. A model that
+somebody unloaded meanwhile is held no longer: whoever loads it after that has it for themselves.
 """
 
 from __future__ import annotations
@@ -19,18 +19,38 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pieces_nb.errors import ModelNotFound, PiecesError, WaitTimeout
+from pieces_nb.errors import ModelNotFound, PiecesError
 from pieces_nb.locks import Lock
 
 if TYPE_CHECKING:
     from pieces_nb.model.models import Model
+    from pieces_nb.operations import Operation
     from pieces_nb.wire.http import Transport
 
 READY = "watching"
 POLL_S = 5.0  # between two looks at whether a model that is held is still in memory
 GIVE_UP_S = 60.0  # how long after the end a load that was under way, or a server that is silent, is waited for
 _START_S = 20.0
+_END_S = 10.0
 _SOON_S = 0.5
+
+# The package is the one that this process has, wherever that is. After its import, which imports nothing else, its
+# folder comes last, and -P keeps the working directory out: a `queue.py` beside a notebook is not Python's.
+_PROGRAM = """\
+import sys
+sys.path.insert(0, sys.argv[1])
+import pieces_nb
+sys.path.append(sys.path.pop(0))
+from pieces_nb.until_exit import main
+main(poll_s=float(sys.argv[2]))
+"""
+
+
+class Held(NamedTuple):
+    """A model to give back. Until it is `confirmed`, its load may still be under way."""
+
+    url: str
+    confirmed: bool = False
 
 
 # This process's side -------------------------------------------------------------------------------------------------
@@ -40,10 +60,11 @@ class Watcher:
     """What is to be given back, and the process that does it: there while something is held. Thread-safe."""
 
     def __init__(self, *, command: Iterable[str] = (), poll_s: float = POLL_S) -> None:
-        self._command = [*(command or (sys.executable, "-m", __name__)), f"{poll_s:g}"]
+        ours = (sys.executable, "-P", "-c", _PROGRAM, str(Path(__file__).parents[1]))
+        self._command = [*(command or ours), f"{poll_s:g}"]
         self._lock = Lock()  # guards the two below, and one writer of the pipe at a time
         self._process: subprocess.Popen[str] | None = None
-        self._held: set[str] = set()
+        self._held: dict[str, Held] = {}
 
     @property
     def pid(self) -> int | None:
@@ -58,60 +79,72 @@ class Watcher:
         """Hold a model that is about to be loaded; `PiecesError` if nobody can watch, before anything is loaded."""
         with self._lock:
             if self._process is None or self._process.poll() is not None:
-                self._process = self._started()
-            self._held.add(model_id)
+                self._begin()
+            self._held[model_id] = Held(url)
             self._send(expect=model_id, url=url)
 
     def confirm(self, model_id: str) -> None:
         """Say that it is in memory now."""
         with self._lock:
-            self._send(confirm=model_id)
+            if model_id in self._held:
+                self._held[model_id] = self._held[model_id]._replace(confirmed=True)
+                self._send(confirm=model_id)
 
     @contextmanager
-    def holding(self, url: str, model_id: str) -> Iterator[None]:
-        """Hold what the block loads, from before it is asked for.
+    def holding(self, url: str, model_id: str) -> Iterator[Callable[[Operation[Model]], object]]:
+        """Hold what the block loads, from before it is asked for; the block hands over the load that it begins.
 
-        Nothing if the block fails; a load that may still take effect, interrupted or too slow, stays held.
+        Nothing if the block fails; a load that may still take effect, this one or one before it, stays held.
         """
+        begun: list[Operation[Model]] = []
+        before = self._held.get(model_id)
+        may_come_yet = before is not None and not before.confirmed
         self.expect(url, model_id)
         try:
-            yield
-        except WaitTimeout:
-            raise
-        except PiecesError:
-            self.release(model_id)
+            yield begun.append
+        except BaseException:
+            if not may_come_yet and not any(one.may_take_effect for one in begun):
+                self.release(model_id)
             raise
         self.confirm(model_id)
 
     def release(self, model_id: str) -> None:
         """Hold it no longer; without anything to hold the watcher ends."""
         with self._lock:
-            if model_id in self._held:
-                self._held.discard(model_id)
+            if self._held.pop(model_id, None) is not None:
                 self._send(release=model_id)
-            process = self._process if not self._held else None
-        if process is not None:
-            self.close()
+            process = None if self._held else self._detached()
+        _end(process)
 
-    def close(self, *, within_s: float = 10.0) -> None:
+    def close(self, *, within_s: float = _END_S) -> None:
         """Give everything back now; the watcher is gone when this returns, or at its own time if the server is slow."""
         with self._lock:
-            process, self._process = self._process, None
+            process = self._detached()
             self._held.clear()
-        if process is not None and process.stdin is not None:
-            with suppress(OSError):
-                process.stdin.close()
-            with suppress(subprocess.TimeoutExpired):
-                process.wait(within_s)
+        _end(process, within_s=within_s)
 
     def abandon(self) -> None:
         """Let go of the pipe in a forked child: the watcher watches its parent alone."""
-        process, self._process = self._process, None
-        self._held = set()
+        process = self._detached()
+        self._held = {}
         if process is not None and process.stdin is not None:
             with Path(os.devnull).open("w") as nowhere:
                 os.dup2(nowhere.fileno(), process.stdin.fileno())
             process.returncode = 0  # it is not this process's child
+
+    def _detached(self) -> subprocess.Popen[str] | None:
+        """Return the process, which hears of nothing more; whoever comes next starts another."""
+        process, self._process = self._process, None
+        return process
+
+    def _begin(self) -> None:
+        """Start the watching process, and tell it what one that has died was told."""
+        _end(self._detached())
+        self._process = self._started()
+        for model_id, seen in self._held.items():
+            self._send(expect=model_id, url=seen.url)
+            if seen.confirmed:
+                self._send(confirm=model_id)
 
     def _started(self) -> subprocess.Popen[str]:
         try:
@@ -141,6 +174,14 @@ class Watcher:
                 process.stdin.flush()
 
 
+def _end(process: subprocess.Popen[str] | None, *, within_s: float = _END_S) -> None:
+    if process is not None and process.stdin is not None:
+        with suppress(OSError):  # it has died, and what it was told last stays untold
+            process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(within_s)
+
+
 def _apart() -> dict[str, Any]:
     """Return how to start a process that the interrupt or the end of this one's group does not reach."""
     if sys.platform == "win32":
@@ -160,13 +201,6 @@ def _first_line(process: subprocess.Popen[str]) -> str:
 
 
 # The watching process's side -----------------------------------------------------------------------------------------
-
-
-class Held(NamedTuple):
-    """A model to give back. Until it is `confirmed`, its load may still be under way."""
-
-    url: str
-    confirmed: bool = False
 
 
 def watch(lines: Iterable[str], *, poll_s: float, give_up_s: float, ask: Callable[[str, str], Model | None]) -> None:
@@ -267,11 +301,7 @@ def _unload(url: str, model_id: str) -> None:
         transport.close()
 
 
-def main() -> None:
+def main(*, poll_s: float) -> None:
     """Watch standard input to its end."""
     print(READY, flush=True)
-    watch(sys.stdin, poll_s=float(sys.argv[1]), give_up_s=GIVE_UP_S, ask=_ask)
-
-
-if __name__ == "__main__":
-    main()
+    watch(sys.stdin, poll_s=poll_s, give_up_s=GIVE_UP_S, ask=_ask)

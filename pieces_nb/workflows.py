@@ -6,6 +6,7 @@ The checks are `rules`' and `machine`'s; how a call is confirmed is `operations`
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -122,6 +123,7 @@ class _Loan:
         self.changing = Lock()  # guards the two below; held while the model is loaded and unloaded
         self.users = 0
         self.ours = False  # whether it is in memory because a block loaded it
+        self.pid = os.getpid()  # whose blocks they are: a child of `fork` leaves them too
 
 
 class Loans:
@@ -165,6 +167,8 @@ def _take(context: Context, loan: _Loan, model: Model, *, force: bool) -> Model:
 
 
 def _give_back(context: Context, loan: _Loan, model: Model) -> None:
+    if loan.pid != os.getpid():
+        return
     with loan.changing:
         loan.users -= 1
         if loan.users == 0 and loan.ours:

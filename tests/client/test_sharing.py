@@ -10,7 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -72,6 +72,19 @@ def test_a_lock_that_a_thread_holds_at_the_fork_is_free_in_the_child(
     with odd_client._lock, HISTORY._lock:
         words = in_child(lambda: (len(odd_client.downloads), HISTORY.running()))
     assert words == "(0, [])"
+
+
+@forks
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_that_leaves_a_block_does_not_unload_its_parents_model(
+    odd: HostileServer, odd_client: ModelClient
+) -> None:
+    odd.models[ID]["downloaded"] = True
+    with ExitStack() as block:
+        block.enter_context(odd_client.loaded(ID))
+        assert in_child(block.close) == "None"
+        assert odd.count("unload") == 0
+    assert odd.count("unload") == 1
 
 
 def used(client: ModelClient, download: Download, history: History, unsubscribe: Callable[[], None]) -> str:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import psutil
 import pytest
 
 from pieces_nb import Model, ModelClient, until_exit
 from pieces_nb.emulator import Emulator
-from pieces_nb.errors import PiecesError
+from pieces_nb.errors import ModelStateError, PiecesError, PiecesUnreachable
+from pieces_nb.locks import Lock
 from pieces_nb.until_exit import Watcher
-from tests.conftest import MINE, MISTRAL
+from tests.conftest import MINE, MISTRAL, PHI
+from tests.hostile.server import ID, Behaviour, HostileServer, hang_up, http, says
 from tests.waiting import until
 
 PROGRAM = """
@@ -31,16 +36,24 @@ PROGRAM = """
 """
 
 
-def start(server: Emulator, model_id: str, program: str = PROGRAM) -> tuple[subprocess.Popen[str], psutil.Process]:
+def start(
+    server: Emulator, model_id: str, program: str = PROGRAM, *, cwd: Path | None = None
+) -> tuple[subprocess.Popen[str], psutil.Process]:
     """A process that has loaded a model until its end, and the one that watches it."""
     process = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(program), server.url, model_id],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        cwd=cwd,
     )
     assert process.stdout is not None
     return process, psutil.Process(int(process.stdout.readline()))
+
+
+def watchers() -> list[psutil.Process]:
+    """The watching processes of this one."""
+    return [one for one in psutil.Process().children() if "pieces_nb.until_exit" in " ".join(one.cmdline())]
 
 
 def is_gone(process: psutil.Process) -> bool:
@@ -50,6 +63,19 @@ def is_gone(process: psutil.Process) -> bool:
 def end(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.communicate()
+
+
+class Between(Lock):
+    """A lock after whose first release somebody else has their turn."""
+
+    def __init__(self, turn: Callable[[], object]) -> None:
+        super().__init__()
+        self._turns = [turn]
+
+    def __exit__(self, *exc: object) -> None:
+        super().__exit__(*exc)
+        if self._turns:
+            self._turns.pop()()
 
 
 def test_a_model_leaves_memory_when_the_process_that_loaded_it_is_killed(server: Emulator, client: ModelClient) -> None:
@@ -149,7 +175,7 @@ def test_closing_the_client_gives_it_back(server: Emulator, client: ModelClient)
 def test_unloaded_nobody_watches_any_more(server: Emulator) -> None:
     with ModelClient(server.url) as other:
         other.load(MINE, until_exit=True)
-        (watcher,) = [one for one in psutil.Process().children() if "pieces_nb.until_exit" in one.cmdline()]
+        (watcher,) = watchers()
         other.unload(MINE)
         until(lambda: is_gone(watcher))
 
@@ -158,7 +184,73 @@ def test_a_load_that_is_refused_leaves_no_watcher(server: Emulator) -> None:
     with ModelClient(server.url) as other:
         with pytest.raises(PiecesError):
             other.load(MISTRAL, until_exit=True)  # it is not downloaded
-        assert not [one for one in psutil.Process().children() if "pieces_nb.until_exit" in one.cmdline()]
+        assert watchers() == []
+
+
+BROKEN: dict[str, Behaviour] = {
+    "the line broke": hang_up,
+    "the answer is nonsense": says(http(b"{")),
+    "the server said yes and it is not so": says(http({"id": ID})),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_load_whose_call_broke_in_the_middle_is_given_back_when_it_takes_effect_later(
+    odd: HostileServer, odd_client: ModelClient, how: str
+) -> None:
+    odd.models[ID]["downloaded"] = True
+    odd.answers["load"] = BROKEN[how]
+    odd_client.settings.load_timeout_s = 1.0
+    with pytest.raises(PiecesError):
+        odd_client.load(ID, until_exit=True)
+    odd.models[ID]["loaded"] = True
+    odd_client.close()
+    assert not odd.models[ID]["loaded"]
+
+
+def test_a_load_that_may_still_take_effect_stays_held_when_another_of_the_same_model_is_refused(
+    odd: HostileServer, odd_client: ModelClient
+) -> None:
+    odd.models[ID]["downloaded"] = True
+    odd.answers["load"] = hang_up
+    with pytest.raises(PiecesUnreachable):
+        odd_client.load(ID, until_exit=True)
+    odd.models[ID]["ram"] = {"value": 10**15}
+    with pytest.raises(ModelStateError):
+        odd_client.load(ID, until_exit=True)
+    odd.models[ID]["loaded"] = True
+    odd_client.close()
+    assert not odd.models[ID]["loaded"]
+
+
+def test_a_load_that_never_began_is_not_held(odd: HostileServer, odd_client: ModelClient) -> None:
+    odd.models[ID] |= {"downloaded": True, "ram": {"value": 10**15}}
+    with pytest.raises(PiecesError, match="of memory"):
+        odd_client.load(ID, until_exit=True)
+    assert not odd_client.gives_back(odd_client.get(ID))
+
+
+def test_a_file_in_the_notebooks_folder_that_is_named_as_a_module_does_not_break_the_start(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tmp_path.joinpath("queue.py").write_text("raise ImportError('This is the notebook's.')")
+    monkeypatch.chdir(tmp_path)
+    watching = Watcher()
+    watching.expect("http://127.0.0.1:9", MINE)
+    watching.release(MINE)
+
+
+def test_a_package_that_lies_in_the_notebooks_folder_is_the_watchers_too(
+    server: Emulator, client: ModelClient, tmp_path: Path
+) -> None:
+    copy = shutil.copytree(Path(until_exit.__file__).parent, tmp_path / "pieces_nb")
+    ours = copy.joinpath("until_exit.py").read_text("utf-8")
+    copy.joinpath("until_exit.py").write_text(ours.replace('"watching"', '"watching as the copy does"'), "utf-8")
+    tmp_path.joinpath("queue.py").write_text("raise ImportError('This is the notebook's.')")
+    as_a_kernel = '    import sys; sys.path.remove(""); import queue; sys.path.insert(0, "")'
+    process, _watcher = start(server, MINE, as_a_kernel + PROGRAM, cwd=tmp_path)
+    end(process)
+    until(lambda: not client.get(MINE).loaded)
 
 
 def test_released_it_stays_in_memory_and_the_watcher_ends(server: Emulator, client: ModelClient) -> None:
@@ -176,6 +268,40 @@ def test_released_it_stays_in_memory_and_the_watcher_ends(server: Emulator, clie
 def test_closed_it_gives_back_at_once(server: Emulator, client: ModelClient) -> None:
     watching = Watcher()
     watching.expect(server.url, MINE)
+    client.load(MINE)
+    watching.confirm(MINE)
+    watching.close()
+    assert not client.get(MINE).loaded
+
+
+def test_what_a_watcher_that_was_killed_held_the_next_one_holds(tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    noting = f"import sys; print('watching', flush=True); open({str(told)!r}, 'w').write(sys.stdin.read())"
+    watching = Watcher(command=[sys.executable, "-c", noting])
+    watching.expect("http://one", "confirmed")
+    watching.confirm("confirmed")
+    watching.expect("http://two", "loading")
+    process = psutil.Process(watching.pid or 0)
+    process.kill()
+    until(lambda: is_gone(process))
+    watching.expect("http://three", "new")
+    watching.close()
+    assert [json.loads(line) for line in told.read_text().splitlines()] == [
+        {"expect": "confirmed", "url": "http://one"},
+        {"confirm": "confirmed"},
+        {"expect": "loading", "url": "http://two"},
+        {"expect": "new", "url": "http://three"},
+    ]
+
+
+def test_what_is_expected_while_the_last_one_is_released_is_given_back_too(
+    server: Emulator, client: ModelClient
+) -> None:
+    watching = Watcher()
+    watching.expect(server.url, PHI)
+    watching._lock = Between(lambda: watching.expect(server.url, MINE))
+    watching.release(PHI)
+    assert watching.holds(MINE)
     client.load(MINE)
     watching.confirm(MINE)
     watching.close()
