@@ -176,7 +176,7 @@ class Download:
 
     @property
     def stalled_since(self) -> datetime | None:
-        """Since when (UTC) nothing has moved, once that is 30 s ago; None while it moves."""
+        """Since when (UTC) nothing has moved, once that is `stall_after_s` ago, 30 s; None while it moves."""
         state = self.state
         return ds.wall_time(state, state.stalled_at) if state.stalled_at is not None else None
 

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 PORTS = (*range(39300, 39334), 1000, 5323)
 PROBE_S = 0.3
 EMULATOR_STEP = Step("connect emulator", "ModelClient.emulator()", terminal="emulator")
-_WHERE = ByFront("where this kernel runs", "where this kernel runs", "where this runs")
 LOOK_STEP = Step("connect", "ModelClient()", terminal="status")
 _VERSION = re.compile(r"v?\d+\.\d+\.\d+([-+.][0-9A-Za-z.+-]*)?\Z")
 _HEALTH = re.compile(r'"?ok\b[\s:;,=|-]*(?P<server_id>.*?)\s*"?\Z', re.IGNORECASE | re.DOTALL)
@@ -183,9 +182,8 @@ def nothing_found() -> PiecesUnreachable:
     """Return the error for "looked everywhere": where the kernel runs, what was tried, what to do."""
     host = printable(socket.gethostname(), limit=60)
     return PiecesUnreachable(
-        f"No Pieces OS answers on {host}, ",
-        _WHERE,
-        " (tried 127.0.0.1, ports 39300–39333, 1000, 5323 and those in its .port.txt files). "
+        f"No Pieces OS answers on {host}, where this runs "
+        "(tried 127.0.0.1, ports 39300–39333, 1000, 5323 and those in its .port.txt files). "
         "Start Pieces OS there (https://pieces.app has it), name its address with ",
         step_to("http://127.0.0.1:PORT"),
         ", or try things out with ",

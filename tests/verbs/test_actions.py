@@ -34,6 +34,7 @@ from pieces_nb.views.frames import Table
 from pieces_nb.views.magic import NotebookFront
 from pieces_nb.wire.connection import Connection
 from pieces_nb.wire.discovery import Found
+from pieces_nb.wire.http import Answer, Transport
 from tests.conftest import MINE, MODELS, PHI
 
 DEADLINE_S = 30.0
@@ -528,3 +529,17 @@ def test_cancel_of_several_gives_their_rows_in_order(magic: Magic, server: Emula
     for download in magic("download phi-2 mistral --no-wait"):
         until_half(download)
     assert magic("cancel mistral phi-2")["name"].tolist() == ["Mistral 7B", "Phi-2"]
+
+
+def test_the_bare_magic_asks_for_the_models_once(magic: Magic, monkeypatch: pytest.MonkeyPatch) -> None:
+    magic("")
+    asked: list[str] = []
+    ask = Transport.get
+
+    def get(transport: Transport, path: str, **named: Any) -> Answer:
+        asked.append(path)
+        return ask(transport, path, **named)
+
+    monkeypatch.setattr(Transport, "get", get)
+    magic("")
+    assert [path for path in asked if path.startswith("/models")] == ["/models"]

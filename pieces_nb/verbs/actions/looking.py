@@ -25,15 +25,17 @@ verb = partial(declared, VERBS)
 
 @verb("", "The status line and the table of models.", examples=("",))
 def overview(session: Session) -> Said:
-    said = status(session)
-    server = {key: said.data[key] for key in _server(session.client.connection.found)}
-    return Said(said.lines, {"server": server}, session.table(session.models()), "models")
+    found, models = session.client.connect(), session.models()
+    said = _status(session, found, models)
+    return Said(said.lines, {"server": _server(found)}, session.table(models), "models")
 
 
 @verb("status", "Which server answers, its version, and what runs there.", examples=("status",))
 def status(session: Session) -> Said:
-    found = session.client.connect()
-    models = session.models()
+    return _status(session, session.client.connect(), session.models())
+
+
+def _status(session: Session, found: Found, models: Sequence[Model]) -> Said:
     loaded = [model for model in models if model.loaded]
     counts = {
         "models": len(models),
