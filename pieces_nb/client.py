@@ -145,8 +145,7 @@ class ModelClient:
     def server(self) -> str:
         """The server in a few words, as captions have it."""
         found = self.connection.found
-        kind = "Pieces OS emulator" if found.is_emulator else "Pieces OS"
-        return f"{kind} {printable(found.version, limit=40)} at {found.url}"
+        return f"{found.kind} {printable(found.version, limit=40)} at {found.url}"
 
     def close(self) -> None:
         """Stop following downloads (they go on), close panels and connections. Nothing of this client runs after it."""

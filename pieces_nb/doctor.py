@@ -78,7 +78,7 @@ def examine(subject: Subject, *, within_s: float = WITHIN_S) -> list[Check]:
         "Pieces OS": lambda: _server(subject),
         "port files": lambda: [_port_files()],
         "proxies": lambda: [_proxies(os.environ)],
-        "this machine": lambda: [_host(), _memory(subject.url or "http://127.0.0.1"), _disk(subject.url)],
+        "this machine": lambda: [_host(), *_resources(subject.url)],
         "front end": lambda: [check for check in [subject.front_end and subject.front_end()] if check is not None],
         "versions": lambda: [_versions()],
     }
@@ -267,22 +267,17 @@ def _kind_of_host() -> str:
     return "a container" if any(Path(mark).exists() for mark in ("/.dockerenv", "/run/.containerenv")) else ""
 
 
-def _memory(url: str) -> Check:
-    machine = machine_of(url)
-    if machine.total_memory_bytes is None or machine.free_memory_bytes is None:
-        return Check("memory", None, "of the server's machine: not known", (), {})
-    seen = f"{format_bytes(machine.free_memory_bytes)} free of {format_bytes(machine.total_memory_bytes)}"
-    facts = {"free_bytes": machine.free_memory_bytes, "total_bytes": machine.total_memory_bytes}
-    return Check("memory", True, seen, (), facts)
-
-
-def _disk(url: str) -> Check:
+def _resources(url: str) -> Iterator[Check]:
     machine = machine_of(url or "http://127.0.0.1")
-    if machine.total_disk_bytes is None or machine.free_disk_bytes is None:
-        return Check("disk", None, "of the server's machine: not known", (), {})
-    seen = f"{format_bytes(machine.free_disk_bytes)} free of {format_bytes(machine.total_disk_bytes)} (home folder)"
-    facts = {"free_bytes": machine.free_disk_bytes, "total_bytes": machine.total_disk_bytes}
-    return Check("disk", True, seen, (), facts)
+    yield _resource("memory", machine.free_memory_bytes, machine.total_memory_bytes)
+    yield _resource("disk", machine.free_disk_bytes, machine.total_disk_bytes, " (home folder)")
+
+
+def _resource(name: str, free_bytes: int | None, total_bytes: int | None, where: str = "") -> Check:
+    if total_bytes is None or free_bytes is None:
+        return Check(name, None, "of the server's machine: not known", (), {})
+    seen = f"{format_bytes(free_bytes)} free of {format_bytes(total_bytes)}{where}"
+    return Check(name, True, seen, (), {"free_bytes": free_bytes, "total_bytes": total_bytes})
 
 
 def _versions() -> Check:

@@ -46,6 +46,10 @@ class Found(NamedTuple):
     def is_emulator(self) -> bool:
         return self.version.endswith(_EMULATED)
 
+    @property
+    def kind(self) -> str:
+        return "Pieces OS emulator" if self.is_emulator else "Pieces OS"
+
 
 def identify(url: str, *, timeout_s: float) -> Found:
     """Return what answers at `url`; `ProtocolError` if it is something else than Pieces OS.

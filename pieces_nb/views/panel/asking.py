@@ -42,8 +42,7 @@ class Asking:
                 client.connect()
             models = client.models()
             found = client.connection.found
-            kind = "Pieces OS emulator" if found.is_emulator else "Pieces OS"
-            server = Server(kind, found.version, found.url)
+            server = Server(found.kind, found.version, found.url)
             return events.Listed(asked_at, asked, models, server, machine_of(found.url))
         except PiecesError as exc:
             exc.front = Front.NOTEBOOK
