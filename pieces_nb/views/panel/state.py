@@ -365,9 +365,15 @@ def empty_words(state: PanelState) -> str:
         among = f" among the {' and '.join(sorted(state.flags))} ones" if state.flags else ""
         return f"No model has “{printable(state.pattern, limit=40)}” in its name{among}. Clear the filter."
     for flag, words in _EMPTY.items():
-        if flag in state.flags:
+        if flag in state.flags and not state.counts[flag]:
             return words
-    return "No models. Clear the filter."
+    return f"No model is {_listed(flag for flag in rules.FLAGS if flag in state.flags)}. Switch one of these off."
+
+
+def _listed(flags: Iterable[str]) -> str:
+    """Return flags as what is said of a model: `local, custom and loaded`."""
+    *others, last = (_PREDICATES.get(flag, flag) for flag in flags)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 _NOBODY_THERE = (
@@ -388,6 +394,7 @@ _EMPTY = {
     "cloud": "No models in the cloud.",
     "local": "No local models: all of the server's run in the cloud, where there is nothing to download or load.",
 }
+_PREDICATES = {"cloud": "in the cloud", "fits": "known to fit into memory"}
 
 
 # What can be done ----------------------------------------------------------------------------------------------------

@@ -232,6 +232,33 @@ def test_an_empty_place_teaches(state: PanelState, lesson: str) -> None:
     assert lesson in ps.count_words(state)
 
 
+@pytest.mark.parametrize(
+    ("flags", "models", "told"),
+    [
+        ("custom downloaded", [model("a", downloaded=True), model("b", custom=True)], "downloaded and custom"),
+        ("custom loaded", [model("a", downloaded=True, loaded=True), model("b", custom=True)], "loaded and custom"),
+        ("local custom", [model("a"), model("b", cloud=True, custom=True)], "local and custom"),
+        (
+            "local custom fits",
+            [model("a", custom=True), model("b", ram={"value": 1})],
+            "local, custom and known to fit into memory",
+        ),
+    ],
+)
+def test_toggles_that_only_together_leave_no_model_are_told_together(
+    flags: str, models: list[Model], told: str
+) -> None:
+    state = known(*models, flags=frozenset(flags.split()), machine=Machine(16_000_000_000))
+
+    assert ps.count_words(state) == f"No model is {told}. Switch one of these off."
+
+
+def test_of_several_toggles_the_one_that_alone_leaves_no_model_is_told() -> None:
+    state = known(model("a", custom=True), flags=frozenset({"local", "custom", "loaded"}))
+
+    assert ps.count_words(state).startswith("No model is in memory.")
+
+
 def test_a_running_load_says_since_when_whoever_began_it() -> None:
     phi = model(downloaded=True)
     history = History()
