@@ -135,6 +135,11 @@ class PanelState:
         return next((model for model in self.models if model.id == model_id), None) if model_id else None
 
     @cached_property
+    def there(self) -> tuple[Model, ...]:
+        """All models but those that were deleted here."""
+        return without_gone(self, self.models)
+
+    @cached_property
     def matching(self) -> tuple[Model, ...]:
         # Once for each state: a thousand models take some milliseconds.
         wanted = rules.Filter(self.pattern, self.flags, self.machine.total_memory_bytes)
@@ -155,6 +160,10 @@ class PanelState:
     def is_lively(self) -> bool:
         """Whether something goes on that may change by itself."""
         return bool(self.calls or self.progress or self.operations) or any(model.downloading for model in self.models)
+
+
+def without_gone(state: PanelState, models: Iterable[Model]) -> tuple[Model, ...]:
+    return tuple(model for model in models if model.id not in state.gone)
 
 
 def title(model: Model) -> str:
@@ -269,8 +278,7 @@ def progressing(state: PanelState, progress: Mapping[str, Progress]) -> PanelSta
 
 def _freed(state: PanelState, *, page: int = 0) -> PanelState:
     """Return the state without what had only stayed in sight, on another page."""
-    models = tuple(model for model in state.models if model.id not in state.gone)
-    return _tidied(replace(state, models=models, gone=frozenset(), kept=frozenset(), page=page))
+    return _tidied(replace(state, models=state.there, gone=frozenset(), kept=frozenset(), page=page))
 
 
 def filtered(state: PanelState, pattern: str) -> PanelState:
@@ -343,23 +351,24 @@ def shown(state: PanelState) -> tuple[Model, ...]:
 
 
 def count_words(state: PanelState) -> str:
-    """Return which models show, of how many: `1–10 of 40 local models`."""
-    found = len(matching(state))
+    """Return which models show, of how many: `1–10 of 40 local models`. Rows of deleted ones do not count."""
+    found = len(without_gone(state, matching(state)))
     if not found:
         return empty_words(state)
     kinds = " and ".join(flag for flag in rules.FLAGS if flag in state.flags)
     noun = " ".join(filter(None, [kinds, "model" if found == 1 else "models"]))
-    if found <= PAGE:
+    here = len(without_gone(state, shown(state)))
+    if found <= PAGE or not here:
         return f"{found:,} {noun}"
-    first = state.page * PAGE + 1
-    return f"{first:,}–{min(found, first + PAGE - 1):,} of {found:,} {noun}"
+    before = len(without_gone(state, matching(state)[: state.page * PAGE]))
+    return f"{before + 1:,}–{before + here:,} of {found:,} {noun}"
 
 
 def empty_words(state: PanelState) -> str:
     """Return what to do where no model shows."""
     if not state.asked:
         return "Asking the server for its models …"
-    if not state.models:
+    if not state.there:
         return _NOBODY_THERE if state.trouble else _NO_MODELS
     if state.pattern.strip():
         among = f" among the {' and '.join(sorted(state.flags))} ones" if state.flags else ""
@@ -497,9 +506,8 @@ class Share(NamedTuple):
 
 def shares(state: PanelState) -> list[Share]:
     """Return memory and disk; nothing where the server is on another machine."""
-    there = [model for model in state.models if model.id not in state.gone]
-    loaded = [model for model in there if model.loaded]
-    stored = [model for model in there if model.downloaded and not model.cloud]
+    loaded = [model for model in state.there if model.loaded]
+    stored = [model for model in state.there if model.downloaded and not model.cloud]
     machine = state.machine
     found = []
     if machine.total_memory_bytes and machine.free_memory_bytes is not None:
@@ -516,15 +524,15 @@ def shares(state: PanelState) -> list[Share]:
 
 def counts_words(state: PanelState) -> str:
     """Return how many models are in which state."""
-    tally = {kind: sum(model.state is kind for model in state.models) for kind in ModelState}
+    tally = {kind: sum(model.state is kind for model in state.there) for kind in ModelState}
     each = ", ".join(f"{count:,} {kind}" for kind, count in tally.items() if count)
-    total = "1 model" if len(state.models) == 1 else f"{len(state.models):,} models"
+    total = "1 model" if len(state.there) == 1 else f"{len(state.there):,} models"
     return f"{total}: {each}" if each else "no models"
 
 
 def memory_words(state: PanelState) -> str:
     """Return what is loaded and the memory it takes."""
-    loaded = [model for model in state.models if model.loaded]
+    loaded = [model for model in state.there if model.loaded]
     if not loaded:
         return "In memory: no model"
     named = [f"{title(model)} ({format_bytes(model.ram_bytes or 0)})" for model in loaded[:3]]
@@ -540,7 +548,7 @@ def summary(state: PanelState, *, whole: bool = False) -> list[str]:
         return [f"Models, not connected: {state.trouble}"]
     known = f", as last known; {state.trouble}" if state.trouble else ""
     lines = [f"Models of {state.server.name}", f"{counts_words(state)}{known}"]
-    if not state.models:
+    if not state.there:
         return [*lines, _NO_MODELS]
     return [*lines, memory_words(state), *(_line(state, model) for model in (shown(state) if whole else ()))]
 

@@ -185,6 +185,35 @@ def test_a_deleted_model_leaves_its_row_until_the_list_is_narrowed() -> None:
     assert names(ps.filtered(state, "")) == ["a"]
 
 
+def test_a_deleted_model_is_not_counted_though_its_row_stays() -> None:
+    gone = model("m0003", custom=True, loaded=True)
+    ten_more = [model(f"m{number:04}") for number in range(11)]
+    state = ps.removed(known(gone, *(one for one in ten_more if one.id != gone.id)), gone.id)
+
+    assert ps.count_words(state) == "10 local models"
+    assert ps.summary(state)[1:] == ["10 models: 10 available", "In memory: no model"]
+
+
+def test_a_page_with_a_deleted_model_counts_the_others() -> None:
+    state = many(25)
+    state = ps.removed(state, state.models[3].id)
+
+    assert ps.count_words(state) == "1–9 of 24 local models"
+    assert ps.count_words(replace(state, page=1)) == "10–19 of 24 local models"
+    assert ps.count_words(replace(state, page=2)) == "20–24 of 24 local models"
+    assert ps.count_words(replace(state, page=2, gone=frozenset(one.id for one in state.models[20:]))) == (
+        "20 local models"
+    )
+
+
+def test_the_only_model_deleted_leaves_a_server_without_models() -> None:
+    gone = model("m", custom=True)
+    state = ps.removed(known(gone, flags=frozenset()), gone.id)
+
+    assert "The server has no models at all" in ps.count_words(state)
+    assert ps.summary(state)[1] == "no models"
+
+
 def test_a_list_that_comes_before_the_deletes_own_answer_leaves_the_row() -> None:
     gone = model("b", custom=True)
     state = calling(known(model("a"), gone), Action.DELETE, gone)
