@@ -428,6 +428,12 @@ def test_a_card_says_what_matters_first_and_folds_the_raw_fields() -> None:
     assert "<details><summary>all 8 fields</summary>" in shown
 
 
+def test_a_text_in_place_of_a_flag_is_text_in_the_style_sheet() -> None:
+    evil = model(loaded=HOSTILE)
+
+    assert html.ink(known(evil, card_id=evil.id), "scope").count("</style>") == 1
+
+
 def test_what_a_button_says_is_drawn_from_its_row() -> None:
     phi = model(downloaded=True)
 
