@@ -57,10 +57,6 @@ class Server(NamedTuple):
     url: str
 
     @property
-    def words(self) -> str:
-        return f"{self.name} at {self.url}"
-
-    @property
     def name(self) -> str:
         return printable(f"{self.kind} {self.version}", limit=60)
 
@@ -141,6 +137,7 @@ class PanelState:
 
     @cached_property
     def matching(self) -> tuple[Model, ...]:
+        """The models that the filter lets through, and those that stay though it no longer does."""
         # Once for each state: a thousand models take some milliseconds.
         wanted = rules.Filter(self.pattern, self.flags, self.machine.total_memory_bytes)
         return tuple(model for model in self.models if model.id in self.kept or wanted.matches(model))
@@ -311,7 +308,7 @@ def sought(state: PanelState, model: Model) -> PanelState:
     """Open a model's card where it stands, whatever hides it."""
     flags = frozenset({"cloud"}) if model.cloud else frozenset({"local"})
     state = replace(state, flags=flags, pattern="", card_id=model.id)
-    position = next((number for number, found in enumerate(matching(state)) if found.id == model.id), 0)
+    position = next((number for number, found in enumerate(state.matching) if found.id == model.id), 0)
     return replace(state, page=position // PAGE)
 
 
@@ -336,23 +333,18 @@ def _counts(listed: _Same, gone: frozenset[str], total_memory_bytes: int | None)
     return {flag: len(rules.Filter("", frozenset({flag}), total_memory_bytes).of(there)) for flag in rules.FLAGS}
 
 
-def matching(state: PanelState) -> tuple[Model, ...]:
-    """Return the models that the filter lets through, and those that stay though it no longer does."""
-    return state.matching
-
-
 def pages(state: PanelState) -> int:
-    return max(1, -(-len(matching(state)) // PAGE))
+    return max(1, -(-len(state.matching) // PAGE))
 
 
 def shown(state: PanelState) -> tuple[Model, ...]:
     """Return the models of the page."""
-    return matching(state)[state.page * PAGE : (state.page + 1) * PAGE]
+    return state.matching[state.page * PAGE : (state.page + 1) * PAGE]
 
 
 def count_words(state: PanelState) -> str:
     """Return which models show, of how many: `1–10 of 40 local models`. Rows of deleted ones do not count."""
-    found = len(without_gone(state, matching(state)))
+    found = len(without_gone(state, state.matching))
     if not found:
         return empty_words(state)
     kinds = " and ".join(flag for flag in rules.FLAGS if flag in state.flags)
@@ -360,7 +352,7 @@ def count_words(state: PanelState) -> str:
     here = len(without_gone(state, shown(state)))
     if found <= PAGE or not here:
         return f"{found:,} {noun}"
-    before = len(without_gone(state, matching(state)[: state.page * PAGE]))
+    before = len(without_gone(state, state.matching[: state.page * PAGE]))
     return f"{before + 1:,}–{before + here:,} of {found:,} {noun}"
 
 
