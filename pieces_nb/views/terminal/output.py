@@ -6,11 +6,11 @@ import json
 import os
 import re
 import sys
-import textwrap
 from contextlib import suppress
 from typing import Any, TextIO
 
 from pieces_nb.text import PROGRAMS, Front, printable
+from pieces_nb.views.text_table import cells_of, wrapped
 
 PROG = PROGRAMS[Front.TERMINAL]
 
@@ -34,11 +34,11 @@ def write(text: str) -> None:
 
 def folded_below(line: str, columns: int) -> str:
     """Return a long line of a page folded below its beginning."""
-    if len(line) <= columns:
+    if cells_of(line) <= columns:
         return line
     words = re.match(r"\s*(\S+ )*\S*\s{2,}|\s*", line)
-    indent = min(len(words[0]) if words else 0, columns // 2)
-    return "\n".join(textwrap.wrap(line, columns, subsequent_indent=" " * indent, break_long_words=False))
+    indent = min(cells_of(words[0]) if words else 0, columns // 2)
+    return "\n".join(wrapped(line, columns, below=" " * indent))
 
 
 def write_json(value: Any) -> None:
