@@ -10,7 +10,6 @@ from contextlib import suppress
 from typing import Any, TextIO
 
 from pieces_nb.text import PROGRAMS, Front, printable
-from pieces_nb.views.text_table import cells_of, wrapped
 
 PROG = PROGRAMS[Front.TERMINAL]
 
@@ -34,6 +33,8 @@ def write(text: str) -> None:
 
 def folded_below(line: str, columns: int) -> str:
     """Return a long line of a page folded below its beginning."""
+    from pieces_nb.views.text_table import cells_of, wrapped  # not at the top: Tab folds nothing
+
     if cells_of(line) <= columns:
         return line
     words = re.match(r"\s*(\S+ )*\S*\s{2,}|\s*", line)
