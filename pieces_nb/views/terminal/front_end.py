@@ -83,11 +83,12 @@ class TerminalFront:
 
         begun = threading.Event()
 
-        def look(_download: Download) -> None:
+        def look(_download: Download | None = None) -> None:
             if all(download.done or download.state.alive for download in downloads):
                 begun.set()
 
         stops = [download.subscribe(look) for download in downloads]
+        look()  # one that stalls is not heard again
         try:
             begun.wait(_BEGUN_WITHIN_S)
         except KeyboardInterrupt:
