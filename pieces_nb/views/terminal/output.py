@@ -53,11 +53,6 @@ def tell(text: str) -> None:
         print(f"{PROG}: {printable(text)}", file=sys.stderr, flush=True)
 
 
-def has_bars() -> bool:
-    """Whether bars can move on stderr."""
-    return _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
-
-
 def can_ask() -> bool:
     """Whether a person is there to answer."""
     return all(_is_terminal(stream) for stream in (sys.stdin, sys.stderr))
