@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -35,6 +36,8 @@ def notebooks_folder() -> Path:
 
 def open_lab() -> int:
     """Open a copy of the notebooks in JupyterLab; the copy is gone when JupyterLab ends."""
+    if find_spec("jupyterlab") is None:
+        raise _missing("jupyterlab")
     with tempfile.TemporaryDirectory(prefix="pieces-nb-demo-") as folder:
         copy = Path(folder, "notebooks")
         shutil.copytree(notebooks_folder(), copy, ignore=shutil.ignore_patterns(".*"))
@@ -54,7 +57,7 @@ def run_notebook(out: TextIO) -> int:
 
         client_class = _shown_client_class()
     except ImportError as exc:
-        raise PiecesError(f"The demo needs {exc.name}: pip install 'pieces_nb[demo]' brings it.") from exc
+        raise _missing(exc.name) from exc
     notebook: Any = nbformat.read(notebooks_folder() / "quickstart.ipynb", as_version=4)  # type: ignore[no-untyped-call]
     began = time.monotonic()
     print("quickstart.ipynb, in a Jupyter kernel, on the emulator of Pieces OS:\n", file=out, flush=True)
@@ -74,6 +77,10 @@ def run_notebook(out: TextIO) -> int:
         flush=True,
     )
     return 0
+
+
+def _missing(package: str | None) -> PiecesError:
+    return PiecesError(f"The demo needs {package}: pip install 'pieces_nb[demo]' brings it.")
 
 
 @contextmanager

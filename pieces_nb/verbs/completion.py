@@ -120,7 +120,7 @@ def _unquoted(word: str) -> str:
 
 
 class Offers(NamedTuple):
-    """What may stand for a word, as plain texts: `kind` is command, flag, field, model or server, '' for nothing."""
+    """What may stand for a word, as plain texts: `kind` is command, flag, field, model or word, '' for nothing."""
 
     kind: str = ""
     texts: tuple[str, ...] = ()
@@ -134,12 +134,12 @@ def offers(
     `models` gives them; it is called only where a model may stand.
     """
     leading, name, rest = grammar.split_at_verb(words)
-    verbs = [verb for verb in grammar.verbs if verb]
+    verbs = [verb for verb in grammar.offered if verb]
     if name is None:
         return _leading(grammar, leading, value, [*verbs, "help"])
     if name == "help":
         return Offers("command", _beginning(value, verbs)) if not rest else Offers()
-    verb = grammar.verbs.get(name)
+    verb = grammar.offered.get(name)
     if verb is None:
         return Offers()
     given = _Arguments(grammar.flags_of(verb), rest)
@@ -226,7 +226,7 @@ def _operands(
     if full or operand is None or "--all" in given.flags:
         return "", ()
     if operand.choices:
-        return "server", _beginning(value, operand.choices.split(" | "))
+        return "word", _beginning(value, operand.choices.split(" | "))
     return ("model", list(_names(verb, given, value, models()))) if operand.is_model else ("", ())
 
 

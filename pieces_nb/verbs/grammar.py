@@ -48,6 +48,7 @@ class Grammar:
     def __init__(self, front: Front, verbs: Iterable[Verb]) -> None:
         self.prog = PROGRAMS[front]
         self.verbs = {verb.name: verb for verb in verbs if verb.only_in in (None, front) or verb.elsewhere}
+        self.offered = {name: verb for name, verb in self.verbs.items() if verb.only_in in (None, front)}
         self.common = _TERMINAL_FLAGS if front is Front.TERMINAL else ()
         self._front = front
 
@@ -84,8 +85,10 @@ class Grammar:
     def _verb(self, name: str) -> Verb:
         if isinstance(name, Expanded):
             raise BadArguments(f"The command itself has to be typed, not {shown(name)}. {self._choices()}")
+        if name in self.offered:
+            return self.offered[name]
         if name in self.verbs:
-            return self.verbs[name]
+            raise BadArguments(f"{name} {self.verbs[name].elsewhere.format(prog=self.prog)}")
         nearest = difflib.get_close_matches(name.lower(), [*filter(None, self.verbs), "help"], n=3, cutoff=0.5)
         hint = f"Did you mean {_either(nearest)}?" if nearest else self._choices()
         raise BadArguments(f"There is no command {shown(name)}. {hint}")
@@ -158,7 +161,7 @@ class Grammar:
         return self._verb(topics[0]) if topics and topics != [_HELP_VERB.name] else None
 
     def _overview(self) -> str:
-        named = [verb for verb in self.verbs.values() if verb.name and verb.only_in in (None, self._front)]
+        named = [verb for verb in self.offered.values() if verb.name]
         width = max(len(verb.name) for verb in named) + 2
         lines = [f"{self.prog:<{width}}  {self.verbs[''].help}"]
         lines += [f"  {verb.name:<{width}}{_first_sentence(verb.help)}" for verb in (*named, _HELP_VERB)]

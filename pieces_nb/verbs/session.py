@@ -6,9 +6,9 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from pieces_nb.errors import BadArguments, PiecesError
+from pieces_nb.errors import PiecesError
 from pieces_nb.locks import Lock
-from pieces_nb.text import PROGRAMS, Step
+from pieces_nb.text import Step
 
 if TYPE_CHECKING:
     from pieces_nb.client import ModelClient, Settings
@@ -48,10 +48,7 @@ class Session:
 
     def run(self, command: Command) -> Any:
         """Do it, and return what the verb returns: see `front`."""
-        verb = command.verb
-        if verb.only_in not in (None, self.front_end.front):
-            raise BadArguments(f"{verb.name} {verb.elsewhere.format(prog=PROGRAMS[self.front_end.front])}")
-        return verb.action(self, **command.arguments)
+        return command.verb.action(self, **command.arguments)
 
     # The client ------------------------------------------------------------------------------------------------------
 

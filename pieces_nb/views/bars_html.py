@@ -43,7 +43,7 @@ class Trail:
 
     def __init__(self) -> None:
         self._samples: list[_Sample] = []
-        self._svg = ""
+        self.svg = ""  # the line as it was last drawn; '' while there is little to compare
 
     def note(self, percentage: float | None, *, now: float) -> None:
         """Take in how far it is; more often than once a second changes nothing."""
@@ -55,12 +55,7 @@ class Trail:
         samples.append(_Sample(now, percentage))
         while now - samples[0].at > TRAIL_S:
             samples.pop(0)
-        self._svg = _line_svg(_speeds(samples), now=now)
-
-    @property
-    def svg(self) -> str:
-        """The line as it was last drawn; '' while there is little to compare."""
-        return self._svg
+        self.svg = _line_svg(_speeds(samples), now=now)
 
 
 def _speeds(samples: Sequence[_Sample]) -> list[_Sample]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import textwrap
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pieces_nb.rows import Bar, Kind
 from pieces_nb.rows import Column as RowsColumn
 from pieces_nb.text import Front, Step, printable, worded
-from pieces_nb.views.text_table import Column, cells_of, lines, padded
+from pieces_nb.views.text_table import Column, cells_of, lines, padded, wrapped
 
 if TYPE_CHECKING:
     from pieces_nb.rows import Rows
@@ -57,17 +56,21 @@ def lines_of(columns: Sequence[Column], *, shows_index: bool, width: int, whole:
 
 
 def _told(columns: Sequence[Column], width: int) -> list[str]:
-    """Return a table with sentences as a paragraph a row, what is short before them."""
+    """Return a table with sentences as a paragraph a row, what is short before them or, if that is wide, above."""
     heads = [column for column in columns if column.kind is not Kind.WORDS]
     words = [column for column in columns if column.kind is Kind.WORDS]
     widths = [max(map(cells_of, column.cells), default=0) + 2 for column in heads]
-    indent = sum(widths)
+    is_wide = sum(widths) > width // 2
+    below = " " * (2 if is_wide else sum(widths))
     told = []
     for index in range(len(columns[0].cells)):
         head = "".join(padded(column.cells[index], size) for column, size in zip(heads, widths, strict=True))
+        if is_wide:
+            told += wrapped(head, width)
+            head = below
         for sentence in filter(None, (column.cells[index] for column in words)):
-            told += textwrap.wrap(sentence, width, initial_indent=head, subsequent_indent=" " * indent)
-            head = " " * indent
+            told += wrapped(sentence, width, first=head, below=below)
+            head = below
     return told
 
 
@@ -94,7 +97,7 @@ def bar_text(bar: Bar, width: int) -> str:
     total = bar.models + (bar.other or 0) + (bar.free or 0)
     if bar.free is None or not total:
         return folded(bar.words, width)
-    cells = max(_LEAST_BAR_CELLS, min(_BAR_CELLS, width - len(bar.words) - 1))
+    cells = max(_LEAST_BAR_CELLS, min(_BAR_CELLS, width - cells_of(bar.words) - 1))
     models = round(cells * bar.models / total)
     free = min(cells - models, round(cells * bar.free / total))
     drawn = "█" * models + "▒" * (cells - models - free) + "·" * free
@@ -190,18 +193,17 @@ def plain(value: object, front: Front) -> Any:
 
 
 def folded(text: str, width: int) -> str:
-    """Return a text as lines of at most `width`, broken between the clauses of a caption if that will do."""
-    if len(text) <= width:
+    """Return a text as lines of at most `width` cells, broken between the clauses of a caption if that will do."""
+    if cells_of(text) <= width:
         return text
     kept = [""]
     for clause in text.split(_BETWEEN):
         joined = f"{kept[-1]}{_BETWEEN}{clause}" if kept[-1] else clause
-        if len(joined) <= width:
+        if cells_of(joined) <= width:
             kept[-1] = joined
         else:
             kept.append(clause)
-    wrapped = [textwrap.wrap(line, width, break_long_words=False, break_on_hyphens=False) for line in kept if line]
-    return "\n".join(line for block in wrapped for line in block)
+    return "\n".join(line for block in kept for line in wrapped(block, width))
 
 
 _BETWEEN = " · "

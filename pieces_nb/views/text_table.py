@@ -6,6 +6,7 @@ last columns.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,9 @@ _GAP = 2
 _MOST_CELLS = 60  # of a text that others have to stand beside
 _COMFORT = 24  # a text column keeps so many, as long as there is another column to drop
 _LEAST = 5
-_FIRST_COMBINING = "\u0300"  # what comes before takes one cell each
+_FIRST_COMBINING = "\u0300"  # what comes before takes one cell each, as do these of ours
+_ONE_CELL = str.maketrans("", "", "…–“”█▒")
+_WORD = re.compile(r"(\s*)(\S+)", re.ASCII)  # other blanks hold together what they stand between
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Column:
 
 def cells_of(text: str) -> int:
     """Return how wide a terminal shows `text`: East Asian characters and emoji take two cells, combining ones none."""
-    if max(text.replace("…", ""), default="") < _FIRST_COMBINING:
+    if max(text.translate(_ONE_CELL), default="") < _FIRST_COMBINING:
         return len(text)
     import wcwidth  # not at the top: it takes longer than all the rest of a table that is plain
 
@@ -57,6 +60,19 @@ def shortened(text: str, limit: int) -> str:
     while cells_of(text[: kept + 1]) < limit:
         kept += 1
     return text[:kept] + "…"
+
+
+def wrapped(text: str, width: int, *, first: str = "", below: str = "") -> list[str]:
+    """Return `text` as lines of at most `width` cells, broken between words alone; `first` and `below` begin them."""
+    done: list[str] = []
+    line, has_words = first, False
+    for blanks, word in _WORD.findall(text):
+        longer = f"{line}{' ' * len(blanks)}{word}"
+        if has_words and cells_of(longer) > width:
+            done.append(line)
+            longer = f"{below}{word}"
+        line, has_words = longer, True
+    return [*done, line] if has_words else done
 
 
 def lines(columns: Sequence[Column], *, width: int, dispensable: Sequence[str] = ()) -> tuple[list[str], list[str]]:

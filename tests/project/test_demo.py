@@ -82,6 +82,16 @@ def test_without_nbclient_it_says_what_brings_it(monkeypatch: pytest.MonkeyPatch
         demo.run_notebook(io.StringIO())
 
 
+def test_without_jupyterlab_it_says_what_brings_it_and_opens_nothing(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "jupyterlab", None)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("it opens something"))
+    with pytest.raises(PiecesError, match=r"The demo needs jupyterlab: pip install 'pieces_nb\[demo\]' brings it"):
+        demo.open_lab()
+    assert capsys.readouterr().out == ""
+
+
 def test_notebooks_that_are_missing_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo, "__file__", str(tmp_path / "pieces_nb" / "demo.py"))
     with pytest.raises(PiecesError, match=r"The example notebooks are missing beside .*; installing pieces_nb again"):

@@ -159,8 +159,20 @@ def test_names_are_offered_after_two_dashes_and_flags_are_not() -> None:
     assert texts("download -- --") == []
 
 
-def test_connect_offers_the_emulator() -> None:
-    assert after("connect em") == Completions("em", ("emulator",), "server")
+def test_a_terminal_is_not_offered_what_it_refuses() -> None:
+    terminal = grammar_for(Front.TERMINAL)
+
+    for words in ([], ["help"]):
+        assert {"panel", "history"} <= set(offers(GRAMMAR, words, "", list).texts)
+        assert not {"panel", "history"} & set(offers(terminal, words, "", list).texts)
+    assert offers(terminal, ["panel"], "", list) == Offers()
+
+
+@pytest.mark.parametrize(
+    ("line", "words"), [("connect em", ("emulator",)), ("engine ", ("install", "update", "cancel"))]
+)
+def test_words_to_choose_from_are_offered_as_words(line: str, words: tuple[str, ...]) -> None:
+    assert (after(line).texts, after(line).kind) == (words, "word")
 
 
 # Flags

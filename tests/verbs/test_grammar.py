@@ -279,6 +279,15 @@ def test_help_lists_what_can_be_used_where_it_is_asked_for() -> None:
         assert f"\n  {verb} " not in overview[Front.TERMINAL]
 
 
+@pytest.mark.parametrize("line", ["panel", "help panel", "panel --help", "panel --nonsense", "--json panel a"])
+def test_what_a_terminal_has_not_is_told_in_one_sentence_to_whoever_asks_for_it_or_its_page(line: str) -> None:
+    with pytest.raises(BadArguments) as caught:
+        TERMINAL.parse(split(line, {}))
+    assert str(caught.value) == (
+        "panel needs a notebook; in a terminal there are pieces-nb list, pieces-nb download and pieces-nb progress."
+    )
+
+
 @pytest.mark.parametrize("line", ["load a -f", "load a -5", "--force", "status --all"])
 def test_an_unknown_flag_is_an_error(line: str) -> None:
     assert "knows no flag" in refused(line)

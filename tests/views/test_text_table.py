@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pieces_nb.rows import Kind
+from pieces_nb.views.table_text import folded, lines_of
+from pieces_nb.views.terminal.output import folded_below
 from pieces_nb.views.text_table import Column, cells_of, lines, shortened
 
 NAME = Column("name", ["Claude Sonnet 4 Chat Model (emulated)", "Phi-2"])
@@ -74,3 +76,58 @@ def test_no_line_is_wider_than_asked(names: list[str], sizes: list[int], width: 
     rows, _ = lines(columns, width=width)
 
     assert all(cells_of(row) <= width for row in rows)
+
+
+CHINESE = "这是一个很长的中文模型名字的模型"
+
+
+@pytest.mark.parametrize("between", [" · ", " "])
+def test_a_caption_with_chinese_names_is_folded_by_what_a_terminal_shows(between: str) -> None:
+    caption = between.join([CHINESE] * 4)
+    assert len(caption) < 80 < cells_of(caption)
+
+    shown = folded(caption, 80)
+    assert max(map(cells_of, shown.splitlines())) <= 80
+    assert shown.count(CHINESE) == 4
+
+
+def test_a_line_of_a_page_with_chinese_names_is_folded_below_its_beginning() -> None:
+    shown = folded_below(f"  模型  {' '.join([CHINESE] * 3)}", 80)
+
+    assert max(map(cells_of, shown.splitlines())) <= 80
+    assert shown.splitlines()[1] == f"{' ' * 8}{CHINESE}"
+
+
+def test_no_long_word_of_a_sentence_in_a_table_is_broken() -> None:
+    address = "http://127.0.0.1:39300/a-long-path-that-fits-no-line"
+    told = lines_of(
+        [Column("check", ["server"]), Column("seen", [f"Nothing at {address} answers."], Kind.WORDS)],
+        shows_index=False,
+        width=30,
+        whole="--json",
+    )
+
+    assert told == ["server  Nothing at", f"        {address}", "        answers."]
+
+
+def test_a_head_wider_than_half_of_the_width_stands_on_a_line_of_its_own() -> None:
+    told = lines_of(
+        [
+            Column("ok", ["!", "✓"]),
+            Column("check", ["Pieces OS answers", CHINESE[:4]]),
+            Column("seen", ["It says nothing at all to anybody.", ""], Kind.WORDS),
+            Column("next_step", ["Start it.", "None."], Kind.WORDS),
+        ],
+        shows_index=False,
+        width=30,
+        whole="--json",
+    )
+
+    assert told == [
+        "!  Pieces OS answers",
+        "  It says nothing at all to",
+        "  anybody.",
+        "  Start it.",
+        f"✓  {CHINESE[:4]}",
+        "  None.",
+    ]

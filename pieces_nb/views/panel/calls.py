@@ -6,26 +6,26 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 from pieces_nb.locks import Lock
+from pieces_nb.views.panel.events import Event
 
-Outcome = TypeVar("Outcome")
+_CLOSES_WITHIN_S = 0.5
 log = logging.getLogger(__name__)
 
 
-class Calls(Generic[Outcome]):
+class Calls:
     """Runs functions apart and delivers what they return. Nothing is started or delivered any more after `close()`;
     what runs ends at its own timeout.
     """
 
-    def __init__(self, deliver: Callable[[Outcome], None]) -> None:
+    def __init__(self, deliver: Callable[[Event], None]) -> None:
         self._deliver = deliver
         self._lock = Lock()  # guards the two below
         self._running: dict[str, threading.Thread] = {}
         self._closed = False
 
-    def start(self, key: str, function: Callable[[], Outcome | None]) -> bool:
+    def start(self, key: str, function: Callable[[], Event | None]) -> bool:
         """Run `function`, unless one with that key runs. It must return its errors too; None is nothing to deliver."""
         with self._lock:
             if self._closed or key in self._running:
@@ -36,7 +36,7 @@ class Calls(Generic[Outcome]):
             thread.start()
         return True
 
-    def _run(self, key: str, function: Callable[[], Outcome | None]) -> None:
+    def _run(self, key: str, function: Callable[[], Event | None]) -> None:
         outcome = None
         try:
             outcome = function()
@@ -50,12 +50,12 @@ class Calls(Generic[Outcome]):
         if outcome is not None and not closed:
             self._deliver(outcome)
 
-    def close(self, *, within_s: float = 0.5) -> None:
-        """Start nothing any more, and give what runs that long to end."""
+    def close(self) -> None:
+        """Start nothing any more, and give what runs a moment to end."""
         with self._lock:
             self._closed = True
             threads = list(self._running.values())
-        deadline = time.monotonic() + within_s
+        deadline = time.monotonic() + _CLOSES_WITHIN_S
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))

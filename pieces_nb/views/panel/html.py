@@ -9,6 +9,7 @@ from typing import Any
 
 from pieces_nb.model import rules
 from pieces_nb.model.models import Model
+from pieces_nb.rows import flattened
 from pieces_nb.text import format_bytes, printable
 from pieces_nb.views.panel import state as ps
 from pieces_nb.views.panel.form import Reading, as_text
@@ -18,6 +19,7 @@ from pieces_nb.views.panel.style import quoted, sheet
 # Without these classes a `$` in a name would be typeset as mathematics.
 _PLAIN = "tex2jax_ignore mathjax_ignore"
 _LONGEST_VALUE = 600
+_FLIPPING = ("downloaded", "downloading", "loaded")  # drawn by a rule: HTML that is written anew shuts its fold
 _CODE = re.compile(r"`([^`]+)`")
 
 
@@ -49,14 +51,14 @@ def connection(state: PanelState) -> str:
 
 
 def ink(state: PanelState, scope: str) -> str:
-    """Return what changes at every answer: when it was asked for, the bars, what the toggles show, how many models.
+    """Return what changes at every answer: when it was asked for, the bars, toggles and flags, how many models.
 
-    `scope` is the class of this panel's root: the rules for its toggles hold in it alone.
+    `scope` is the class of this panel's root: the rules for its toggles and its card's flags hold in it alone.
     """
     asked = f"{'last answer' if state.trouble else 'asked'} at {escape(state.asked_at)}" if state.asked_at else ""
     bars = "".join(_bar(share) for share in ps.shares(state))
     return (
-        f"<style>{_toggles(state, scope)}</style>"
+        f"<style>{_toggles(state, scope)} {_flags(state, scope)}</style>"
         f'<span class="pnb-asked">{asked}</span>'
         f'<div class="pnb-bars {_PLAIN}">{bars}</div>{foot(state)}'
     )
@@ -71,6 +73,16 @@ def _toggles(state: PanelState, scope: str) -> str:
         if flag in state.flags:
             lines.append(f'{toggle}.jupyter-button {{ {on} }} {toggle}::before {{ content: "✓ "; }}')
     return " ".join(lines)
+
+
+def _flags(state: PanelState, scope: str) -> str:
+    """Return rules that draw the flags among the fields of the card."""
+    model = state.model(state.card_id)
+    return " ".join(
+        f".{scope} .pnb-now-{name}::after {{ content: {quoted(_value_text(model.raw[name]))}; }}"
+        for name in _FLIPPING
+        if model is not None and name in model.raw
+    )
 
 
 def _bar(share: ps.Share) -> str:
@@ -208,9 +220,9 @@ def _abilities(model: Model) -> str:
 
 
 def _folded(model: Model) -> str:
-    fields = [(printable(name, limit=80), printable(value, limit=_LONGEST_VALUE)) for name, value in _flat(model.raw)]
+    fields = [(printable(name, limit=80), _value_text(value)) for name, value in flattened(model.raw).items()]
     rows = "".join(
-        f'<tr><th scope="row">{escape(name).replace(".", ".<wbr>")}</th><td>{escape(value)}</td></tr>'
+        f'<tr><th scope="row">{escape(name).replace(".", ".<wbr>")}</th>{_cell(name, value)}</tr>'
         for name, value in fields
     )
     label = escape(f"All fields of {ps.title(model)}")
@@ -220,13 +232,12 @@ def _folded(model: Model) -> str:
     )
 
 
-def _flat(raw: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in raw.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, Mapping) and value and name.count(".") < 2:
-            yield from _flat(value, f"{name}.")
-        else:
-            yield name, as_text(value)
+def _cell(name: str, value: str) -> str:
+    return f'<td class="pnb-now-{name}"></td>' if name in _FLIPPING else f"<td>{escape(value)}</td>"
+
+
+def _value_text(value: Any) -> str:
+    return printable(as_text(value), limit=_LONGEST_VALUE)
 
 
 def question(words: str) -> str:

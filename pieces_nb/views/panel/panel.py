@@ -80,7 +80,7 @@ class Panel:
         self._clock_s = clock_s
         self._state = PanelState()
         self._inbox: queue.SimpleQueue[events.Event | None] = queue.SimpleQueue()
-        self._calls: Calls[events.Event] = Calls(self._inbox.put)
+        self._calls = Calls(self._inbox.put)
         self._asking = Asking(client, clock_s)
         self._doing = Doing(client, clock_s)
         self._following = Following(clock_s, lambda download: self._inbox.put(events.DownloadMoved(download)))
@@ -356,13 +356,11 @@ class Panel:
             return
         if yes:
             self._begin(question.action, model, force=True)
-        # The button that was clicked goes with the question.
-        if self._view is not None:
-            self._view.focus_row(model.id)
+        self._focus(model.id)  # the button that was clicked goes with the question
 
     def _apply(self) -> None:
         model = self._state.model(self._state.card_id)
-        reading = self._view.form_reading(wanted=True) if self._view is not None else None
+        reading = self._view.form_reading() if self._view is not None else None
         if model is None or reading is None:
             return
         self._state = replace(self._state)  # shown anew: the form says what keeps it

@@ -57,10 +57,6 @@ class Server(NamedTuple):
     url: str
 
     @property
-    def words(self) -> str:
-        return f"{self.name} at {self.url}"
-
-    @property
     def name(self) -> str:
         return printable(f"{self.kind} {self.version}", limit=60)
 
@@ -135,7 +131,13 @@ class PanelState:
         return next((model for model in self.models if model.id == model_id), None) if model_id else None
 
     @cached_property
+    def there(self) -> tuple[Model, ...]:
+        """All models but those that were deleted here."""
+        return without_gone(self, self.models)
+
+    @cached_property
     def matching(self) -> tuple[Model, ...]:
+        """The models that the filter lets through, and those that stay though it no longer does."""
         # Once for each state: a thousand models take some milliseconds.
         wanted = rules.Filter(self.pattern, self.flags, self.machine.total_memory_bytes)
         return tuple(model for model in self.models if model.id in self.kept or wanted.matches(model))
@@ -155,6 +157,10 @@ class PanelState:
     def is_lively(self) -> bool:
         """Whether something goes on that may change by itself."""
         return bool(self.calls or self.progress or self.operations) or any(model.downloading for model in self.models)
+
+
+def without_gone(state: PanelState, models: Iterable[Model]) -> tuple[Model, ...]:
+    return tuple(model for model in models if model.id not in state.gone)
 
 
 def title(model: Model) -> str:
@@ -269,8 +275,7 @@ def progressing(state: PanelState, progress: Mapping[str, Progress]) -> PanelSta
 
 def _freed(state: PanelState, *, page: int = 0) -> PanelState:
     """Return the state without what had only stayed in sight, on another page."""
-    models = tuple(model for model in state.models if model.id not in state.gone)
-    return _tidied(replace(state, models=models, gone=frozenset(), kept=frozenset(), page=page))
+    return _tidied(replace(state, models=state.there, gone=frozenset(), kept=frozenset(), page=page))
 
 
 def filtered(state: PanelState, pattern: str) -> PanelState:
@@ -303,7 +308,7 @@ def sought(state: PanelState, model: Model) -> PanelState:
     """Open a model's card where it stands, whatever hides it."""
     flags = frozenset({"cloud"}) if model.cloud else frozenset({"local"})
     state = replace(state, flags=flags, pattern="", card_id=model.id)
-    position = next((number for number, found in enumerate(matching(state)) if found.id == model.id), 0)
+    position = next((number for number, found in enumerate(state.matching) if found.id == model.id), 0)
     return replace(state, page=position // PAGE)
 
 
@@ -328,46 +333,48 @@ def _counts(listed: _Same, gone: frozenset[str], total_memory_bytes: int | None)
     return {flag: len(rules.Filter("", frozenset({flag}), total_memory_bytes).of(there)) for flag in rules.FLAGS}
 
 
-def matching(state: PanelState) -> tuple[Model, ...]:
-    """Return the models that the filter lets through, and those that stay though it no longer does."""
-    return state.matching
-
-
 def pages(state: PanelState) -> int:
-    return max(1, -(-len(matching(state)) // PAGE))
+    return max(1, -(-len(state.matching) // PAGE))
 
 
 def shown(state: PanelState) -> tuple[Model, ...]:
     """Return the models of the page."""
-    return matching(state)[state.page * PAGE : (state.page + 1) * PAGE]
+    return state.matching[state.page * PAGE : (state.page + 1) * PAGE]
 
 
 def count_words(state: PanelState) -> str:
-    """Return which models show, of how many: `1–10 of 40 local models`."""
-    found = len(matching(state))
+    """Return which models show, of how many: `1–10 of 40 local models`. Rows of deleted ones do not count."""
+    found = len(without_gone(state, state.matching))
     if not found:
         return empty_words(state)
     kinds = " and ".join(flag for flag in rules.FLAGS if flag in state.flags)
     noun = " ".join(filter(None, [kinds, "model" if found == 1 else "models"]))
-    if found <= PAGE:
+    here = len(without_gone(state, shown(state)))
+    if found <= PAGE or not here:
         return f"{found:,} {noun}"
-    first = state.page * PAGE + 1
-    return f"{first:,}–{min(found, first + PAGE - 1):,} of {found:,} {noun}"
+    before = len(without_gone(state, state.matching[: state.page * PAGE]))
+    return f"{before + 1:,}–{before + here:,} of {found:,} {noun}"
 
 
 def empty_words(state: PanelState) -> str:
     """Return what to do where no model shows."""
     if not state.asked:
         return "Asking the server for its models …"
-    if not state.models:
+    if not state.there:
         return _NOBODY_THERE if state.trouble else _NO_MODELS
     if state.pattern.strip():
         among = f" among the {' and '.join(sorted(state.flags))} ones" if state.flags else ""
         return f"No model has “{printable(state.pattern, limit=40)}” in its name{among}. Clear the filter."
     for flag, words in _EMPTY.items():
-        if flag in state.flags:
+        if flag in state.flags and not state.counts[flag]:
             return words
-    return "No models. Clear the filter."
+    return f"No model is {_listed(flag for flag in rules.FLAGS if flag in state.flags)}. Switch one of these off."
+
+
+def _listed(flags: Iterable[str]) -> str:
+    """Return flags as what is said of a model: `local, custom and loaded`."""
+    *others, last = (_PREDICATES.get(flag, flag) for flag in flags)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
 _NOBODY_THERE = (
@@ -388,6 +395,7 @@ _EMPTY = {
     "cloud": "No models in the cloud.",
     "local": "No local models: all of the server's run in the cloud, where there is nothing to download or load.",
 }
+_PREDICATES = {"cloud": "in the cloud", "fits": "known to fit into memory"}
 
 
 # What can be done ----------------------------------------------------------------------------------------------------
@@ -490,9 +498,8 @@ class Share(NamedTuple):
 
 def shares(state: PanelState) -> list[Share]:
     """Return memory and disk; nothing where the server is on another machine."""
-    there = [model for model in state.models if model.id not in state.gone]
-    loaded = [model for model in there if model.loaded]
-    stored = [model for model in there if model.downloaded and not model.cloud]
+    loaded = [model for model in state.there if model.loaded]
+    stored = [model for model in state.there if model.downloaded and not model.cloud]
     machine = state.machine
     found = []
     if machine.total_memory_bytes and machine.free_memory_bytes is not None:
@@ -509,15 +516,15 @@ def shares(state: PanelState) -> list[Share]:
 
 def counts_words(state: PanelState) -> str:
     """Return how many models are in which state."""
-    tally = {kind: sum(model.state is kind for model in state.models) for kind in ModelState}
+    tally = {kind: sum(model.state is kind for model in state.there) for kind in ModelState}
     each = ", ".join(f"{count:,} {kind}" for kind, count in tally.items() if count)
-    total = "1 model" if len(state.models) == 1 else f"{len(state.models):,} models"
+    total = "1 model" if len(state.there) == 1 else f"{len(state.there):,} models"
     return f"{total}: {each}" if each else "no models"
 
 
 def memory_words(state: PanelState) -> str:
     """Return what is loaded and the memory it takes."""
-    loaded = [model for model in state.models if model.loaded]
+    loaded = [model for model in state.there if model.loaded]
     if not loaded:
         return "In memory: no model"
     named = [f"{title(model)} ({format_bytes(model.ram_bytes or 0)})" for model in loaded[:3]]
@@ -533,7 +540,7 @@ def summary(state: PanelState, *, whole: bool = False) -> list[str]:
         return [f"Models, not connected: {state.trouble}"]
     known = f", as last known; {state.trouble}" if state.trouble else ""
     lines = [f"Models of {state.server.name}", f"{counts_words(state)}{known}"]
-    if not state.models:
+    if not state.there:
         return [*lines, _NO_MODELS]
     return [*lines, memory_words(state), *(_line(state, model) for model in (shown(state) if whole else ()))]
 

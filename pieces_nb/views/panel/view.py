@@ -264,11 +264,11 @@ class View:
             self._form.revert()
         return frozenset(self._drafts)
 
-    def form_reading(self, *, wanted: bool = False) -> form.Reading | None:
-        """Return what the form means now; None if there is no form. `wanted`: it says what keeps it from being done."""
+    def form_reading(self) -> form.Reading | None:
+        """Return what the form means, which then says what keeps it from being done; None if there is no form."""
         if self._form is None:
             return None
-        self._form.wanted = wanted
+        self._form.wanted = True
         return self._form.reading()
 
     # The focus -------------------------------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ def _bar_class() -> Any:
     return Bar
 
 
-def _is_terminal(file: Any) -> bool:
+def can_move(file: Any) -> bool:
+    """Whether bars can move there."""
     try:
         return bool(file.isatty()) and os.environ.get("TERM") != "dumb"
     except (AttributeError, ValueError):  # no file at all, or a closed one
@@ -62,7 +63,7 @@ class TerminalBars:
         self._bars: dict[int, Any] = {}
         self._total: Any = None
         self._stops: list[Callable[[], None]] = []
-        if _is_terminal(self._file):
+        if can_move(self._file):
             self._open()
 
     def _open(self) -> None:

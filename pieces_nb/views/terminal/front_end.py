@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -39,7 +40,7 @@ class TerminalFront:
         from pieces_nb.views import notebook
         from pieces_nb.views.terminal import bars
 
-        if output.has_bars() and not self._quiet:
+        if bars.can_move(sys.stderr) and not self._quiet:
             notebook.wait_shown(downloads, timeout_s=timeout_s)
             return
         with self._plain_lines(downloads):
@@ -83,11 +84,12 @@ class TerminalFront:
 
         begun = threading.Event()
 
-        def look(_download: Download) -> None:
+        def look(_download: Download | None = None) -> None:
             if all(download.done or download.state.alive for download in downloads):
                 begun.set()
 
         stops = [download.subscribe(look) for download in downloads]
+        look()  # one that stalls is not heard again
         try:
             begun.wait(_BEGUN_WITHIN_S)
         except KeyboardInterrupt:

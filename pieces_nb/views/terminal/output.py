@@ -6,7 +6,6 @@ import json
 import os
 import re
 import sys
-import textwrap
 from contextlib import suppress
 from typing import Any, TextIO
 
@@ -34,11 +33,13 @@ def write(text: str) -> None:
 
 def folded_below(line: str, columns: int) -> str:
     """Return a long line of a page folded below its beginning."""
-    if len(line) <= columns:
+    from pieces_nb.views.text_table import cells_of, wrapped  # not at the top: Tab folds nothing
+
+    if cells_of(line) <= columns:
         return line
     words = re.match(r"\s*(\S+ )*\S*\s{2,}|\s*", line)
-    indent = min(len(words[0]) if words else 0, columns // 2)
-    return "\n".join(textwrap.wrap(line, columns, subsequent_indent=" " * indent, break_long_words=False))
+    indent = min(cells_of(words[0]) if words else 0, columns // 2)
+    return "\n".join(wrapped(line, columns, below=" " * indent))
 
 
 def write_json(value: Any) -> None:
@@ -50,11 +51,6 @@ def tell(text: str) -> None:
     """Print one line to stderr."""
     if sys.stderr is not None:
         print(f"{PROG}: {printable(text)}", file=sys.stderr, flush=True)
-
-
-def has_bars() -> bool:
-    """Whether bars can move on stderr."""
-    return _is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
 
 
 def can_ask() -> bool:

@@ -74,6 +74,10 @@ class Opened:
             lambda: f"it never says {words!r}, but: {self.words()}, after {self.panel.state.messages}",
         )
 
+    def html(self, part: str) -> list[Any]:
+        """Return the HTML widgets that hold that."""
+        return [w for w in self.all() if type(w).__name__ == "HTML" and part in w.value]
+
     def buttons(self, words: str) -> list[Any]:
         """Return the buttons that begin so; a row's own ones begin with a new line: their verb is drawn."""
         return [w for w in self.all() if type(w).__name__ == "Button" and w.description.startswith(words)]
@@ -186,6 +190,22 @@ def test_a_running_download_is_in_its_row_and_needs_no_further_widget(opened: Op
 
     assert while_running == before
     assert "<progress" not in opened.row("Mistral 7B").children[0].value
+
+
+def test_the_fold_of_a_card_stays_open_while_its_model_is_downloaded_and_tells_the_flags_as_they_are(
+    opened: Opened,
+) -> None:
+    opened.more("Phi-2")
+    until(lambda: opened.html("<details>"), "there is no fold")
+    rewritten: list[Any] = []
+    opened.html("<details>")[0].observe(rewritten.append, "value")
+    assert opened.html('.pnb-now-downloaded::after { content: "false"; }')
+
+    opened.main("Phi-2", "download")
+    opened.says("Phi-2 (emulated): done")
+    until(lambda: opened.html('.pnb-now-downloaded::after { content: "true"; }'), "the flag is never told")
+
+    assert not rewritten
 
 
 def test_words_are_peoples_words(opened: Opened, emulator: Emulator) -> None:

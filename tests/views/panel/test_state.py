@@ -185,6 +185,35 @@ def test_a_deleted_model_leaves_its_row_until_the_list_is_narrowed() -> None:
     assert names(ps.filtered(state, "")) == ["a"]
 
 
+def test_a_deleted_model_is_not_counted_though_its_row_stays() -> None:
+    gone = model("m0003", custom=True, loaded=True)
+    ten_more = [model(f"m{number:04}") for number in range(11)]
+    state = ps.removed(known(gone, *(one for one in ten_more if one.id != gone.id)), gone.id)
+
+    assert ps.count_words(state) == "10 local models"
+    assert ps.summary(state)[1:] == ["10 models: 10 available", "In memory: no model"]
+
+
+def test_a_page_with_a_deleted_model_counts_the_others() -> None:
+    state = many(25)
+    state = ps.removed(state, state.models[3].id)
+
+    assert ps.count_words(state) == "1–9 of 24 local models"
+    assert ps.count_words(replace(state, page=1)) == "10–19 of 24 local models"
+    assert ps.count_words(replace(state, page=2)) == "20–24 of 24 local models"
+    assert ps.count_words(replace(state, page=2, gone=frozenset(one.id for one in state.models[20:]))) == (
+        "20 local models"
+    )
+
+
+def test_the_only_model_deleted_leaves_a_server_without_models() -> None:
+    gone = model("m", custom=True)
+    state = ps.removed(known(gone, flags=frozenset()), gone.id)
+
+    assert "The server has no models at all" in ps.count_words(state)
+    assert ps.summary(state)[1] == "no models"
+
+
 def test_a_list_that_comes_before_the_deletes_own_answer_leaves_the_row() -> None:
     gone = model("b", custom=True)
     state = calling(known(model("a"), gone), Action.DELETE, gone)
@@ -230,6 +259,33 @@ def test_a_model_asked_for_is_sought_on_its_page() -> None:
 )
 def test_an_empty_place_teaches(state: PanelState, lesson: str) -> None:
     assert lesson in ps.count_words(state)
+
+
+@pytest.mark.parametrize(
+    ("flags", "models", "told"),
+    [
+        ("custom downloaded", [model("a", downloaded=True), model("b", custom=True)], "downloaded and custom"),
+        ("custom loaded", [model("a", downloaded=True, loaded=True), model("b", custom=True)], "loaded and custom"),
+        ("local custom", [model("a"), model("b", cloud=True, custom=True)], "local and custom"),
+        (
+            "local custom fits",
+            [model("a", custom=True), model("b", ram={"value": 1})],
+            "local, custom and known to fit into memory",
+        ),
+    ],
+)
+def test_toggles_that_only_together_leave_no_model_are_told_together(
+    flags: str, models: list[Model], told: str
+) -> None:
+    state = known(*models, flags=frozenset(flags.split()), machine=Machine(16_000_000_000))
+
+    assert ps.count_words(state) == f"No model is {told}. Switch one of these off."
+
+
+def test_of_several_toggles_the_one_that_alone_leaves_no_model_is_told() -> None:
+    state = known(model("a", custom=True), flags=frozenset({"local", "custom", "loaded"}))
+
+    assert ps.count_words(state).startswith("No model is in memory.")
 
 
 def test_a_running_load_says_since_when_whoever_began_it() -> None:
@@ -370,6 +426,12 @@ def test_a_card_says_what_matters_first_and_folds_the_raw_fields() -> None:
     assert "images</span>" in shown
     assert "videos</span>" not in shown
     assert "<details><summary>all 8 fields</summary>" in shown
+
+
+def test_a_text_in_place_of_a_flag_is_text_in_the_style_sheet() -> None:
+    evil = model(loaded=HOSTILE)
+
+    assert html.ink(known(evil, card_id=evil.id), "scope").count("</style>") == 1
 
 
 def test_what_a_button_says_is_drawn_from_its_row() -> None:

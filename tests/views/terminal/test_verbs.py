@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import pytest
 
-from pieces_nb import ModelClient
+from pieces_nb import ModelClient, Settings
 from pieces_nb.emulator import Emulator, Faults
 from pieces_nb.text import Front
 from pieces_nb.verbs.actions import VERBS
@@ -14,7 +15,9 @@ from pieces_nb.verbs.declaration import Verb
 from pieces_nb.verbs.grammar import Grammar
 from pieces_nb.verbs.tokens import split
 from pieces_nb.views.terminal import output, own_verbs
+from pieces_nb.views.terminal.front_end import _BEGUN_WITHIN_S, TerminalFront
 from tests.views.terminal.conftest import Call
+from tests.waiting import until_download
 
 
 def test_without_a_verb_status_and_table(emulator: Emulator, call: Call) -> None:
@@ -194,6 +197,17 @@ def test_no_wait_returns_while_the_server_goes_on_and_progress_shows_it(emulator
     assert shown.out.splitlines()[1].split()[:3] == ["Phi-2", "IN-PROGRESS", "50"]
 
 
+def test_no_wait_returns_at_once_from_a_stalled_download_that_has_begun_already(emulator: Emulator) -> None:
+    emulator.faults = Faults(stall_at=50)
+    with ModelClient(emulator.url, settings=Settings(stall_after_s=0.2)) as client:
+        download = client.download("phi-2")
+        until_download(download, lambda one: one.stalled_since is not None)
+        asked = time.monotonic()
+        TerminalFront().see_begun([download])
+
+        assert time.monotonic() - asked < _BEGUN_WITHIN_S / 2
+
+
 def test_a_timeout_stops_waiting_and_cancel_ends_the_download(emulator: Emulator, call: Call) -> None:
     emulator.faults = Faults(stall_at=50)
 
@@ -340,11 +354,13 @@ def test_help_needs_no_server_and_fits(call: Call, topic: tuple[str, ...], monke
     assert all(len(line) <= 80 for line in seen.out.splitlines())
 
 
-@pytest.mark.parametrize("verb", ["", *(verb.name for verb in (*VERBS, *own_verbs.VERBS) if verb.name != "emulator")])
+GRAMMAR = Grammar(Front.TERMINAL, (*VERBS, *own_verbs.VERBS))
+
+
+@pytest.mark.parametrize("verb", [name for name in GRAMMAR.offered if name != "emulator"])
 def test_every_example_of_the_help_is_understood(verb: str) -> None:
-    grammar = Grammar(Front.TERMINAL, (*VERBS, *own_verbs.VERBS))
-    for example in grammar.verbs[verb].examples:
-        assert grammar.parse(split(example.partition(" >>")[0].partition(" |")[0])).verb.name == verb
+    for example in GRAMMAR.verbs[verb].examples:
+        assert GRAMMAR.parse(split(example.partition(" >>")[0].partition(" |")[0])).verb.name == verb
 
 
 @pytest.mark.parametrize("example", [verb for verb in VERBS if verb.name in ("delete-cache", "snapshot", "download")])
