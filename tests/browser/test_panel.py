@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 import pytest
 
+from pieces_nb import ModelClient
 from tests.browser.bars import CLICKS_ARE_HEARD
 from tests.browser.conftest import OpenNotebook
-from tests.browser.lab import EmulatorProcess, NotebookPage, until, violations
+from tests.browser.lab import DEADLINE_S, EmulatorProcess, NotebookPage, until, violations
 from tests.browser.panels import PanelOnPage
 
 StartEmulator = Callable[..., EmulatorProcess]
@@ -103,6 +104,25 @@ def test_the_focus_stays_where_it_was_after_every_kind_of_click(
     until(lambda: panel.focused() == f"Cancel {PHI}", what="the button with the focus offers to cancel")
     panel.says(re.compile(rf"{re.escape(PHI)}: done"))
     until(lambda: panel.focused() == f"Load {PHI}", what="the button with the focus offers to load")
+
+
+@pytest.mark.full
+def test_the_fold_of_a_card_stays_open_and_keeps_the_focus_while_the_model_is_downloaded(
+    open_notebook: OpenNotebook, emulator: EmulatorProcess
+) -> None:
+    _, panel = open_panel(open_notebook, emulator)
+    panel.click(f"⋯ Open the card of {PHI}")
+    fold = panel.root.locator("details")
+    fold.locator("summary").click()
+
+    def drawn() -> str:
+        return str(fold.locator(".pnb-now-downloaded").evaluate("it => getComputedStyle(it, '::after').content"))
+
+    assert drawn() == '"false"'
+    with ModelClient(emulator.url) as client:
+        client.download("phi-2").wait(DEADLINE_S)
+    until(lambda: drawn() == '"true"', what="the field says that it is downloaded")
+    assert fold.evaluate("it => it.open && document.activeElement === it.firstElementChild")
 
 
 def tab_to(panel: PanelOnPage, words: str) -> None:
