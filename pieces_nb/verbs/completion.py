@@ -50,11 +50,6 @@ class Typed(NamedTuple):
     opened: str
 
 
-def is_ours(line_up_to_cursor: str) -> bool:
-    """Say whether the cursor is among the arguments of `%pieces_model`."""
-    return _LINE.match(line_up_to_cursor) is not None
-
-
 def complete(line_up_to_cursor: str, models: Sequence[Model], *, after: str = "") -> Completions | None:
     """Return what may stand for the last word; None where the line is not one of `%pieces_model`.
 
@@ -299,7 +294,7 @@ def _answer(context: CompletionContext, source: Callable[[], Sequence[Model]]) -
     from IPython.core.completer import SimpleCompletion
 
     line = context.text_until_cursor
-    if not is_ours(line):
+    if _LINE.match(line) is None:  # the models are asked for only where it is ours
         return {"completions": []}
     after = context.line_with_cursor[context.cursor_position :]
     found = complete(line, _models_from(source), after=after) or Completions("")
