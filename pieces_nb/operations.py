@@ -103,6 +103,11 @@ class Operation(Generic[_T]):
         """Whether the server has taken it or may have: what becomes so later is then this operation's doing."""
         return not self._answered.is_set() or self._failure is None or _may_have_arrived(self._failure)
 
+    def was_refused(self, *, within_s: float) -> bool:
+        """Whether the server has refused it, or does within that time: what is so then is somebody else's doing."""
+        self._answered.wait(within_s)
+        return not self.may_take_effect
+
     def _post(self) -> None:
         try:
             self._connection.call(self._command.post)

@@ -182,6 +182,8 @@ def _give_back_late(context: Context, loan: _Loan, operation: Operation[Model]) 
     def give_back() -> None:
         with suppress(PiecesError):
             seen = operation.confirmed(context.load_timeout_s)
+            if operation.was_refused(within_s=context.timing.settle_s):
+                return
             with loan.changing:
                 if loan.users:
                     loan.ours = True  # another block has it now, and unloads it

@@ -41,6 +41,7 @@ from tests.hostile.server import (
     text,
     when,
 )
+from tests.waiting import until
 
 REFUSED = text("the engine is missing", "500 Internal Server Error")
 YES = http(b"", "204 No Content")
@@ -370,6 +371,8 @@ def test_an_interrupted_load_that_the_server_refuses_afterwards_unloads_nothing(
 
     def refuse(line: Line, _request: Request) -> None:
         odd.models[ID]["loaded"] = True  # another client's doing
+        seen = odd.count("snapshot")
+        until(lambda: odd.count("snapshot") > seen)  # which is looked at before the refusal comes
         line.send(REFUSED)
 
     def load(line: Line, request: Request) -> None:
