@@ -19,7 +19,7 @@ from pieces_nb.history import Entry
 from pieces_nb.machine import Machine
 from pieces_nb.model.models import DownloadStatus, Model
 from pieces_nb.rows import Column, Kind, Rows
-from pieces_nb.text import Front
+from pieces_nb.text import Front, Step
 from pieces_nb.views.frames import Table, frame_of
 from pieces_nb.views.table_text import text_of
 from pieces_nb.workflows import PlanStep
@@ -448,3 +448,12 @@ def test_a_bar_and_its_words_are_one_line_at_80_columns() -> None:
     assert memory.endswith(" free")
     assert memory.startswith("███")
     assert "▒·" in memory
+
+
+def test_no_sentence_and_no_command_is_cut_in_the_text_of_a_table() -> None:
+    sentence = "Start Pieces OS on this machine, or name its address: " + "a word " * 20
+    told = Rows((Column("check"), Column("step", Kind.WORDS)), [("Pieces OS", (sentence,))], caption=())
+    command = Step("unload " + "x" * 90, "client.unload()")
+    typed = Rows((Column("name"), Column("step", Kind.STEP)), [("Phi-2", command)], caption=())
+    assert " ".join(repr(Table.of(told)).split()).endswith(sentence.strip())
+    assert "%pieces_model unload " + "x" * 90 in repr(Table.of(typed, front=Front.NOTEBOOK))
