@@ -497,20 +497,16 @@ class ModelClient:
 
         Raises `CancelNotConfirmed`. One that has ended or vanished meanwhile is no failure.
         """
-        from pieces_nb.download.at_once import at_once, raise_together
+        from pieces_nb.download.at_once import at_once
 
         waiting = self.downloads.withdraw()  # first, so that none of them begins
         ours = list(self._registry.all_running())
         ids = {download.model.id for download in ours}
         others = [model for model in self.models() if model.downloading and model.id not in ids]
-        outcomes = at_once(
-            [partial(self._cancel, one.model, one) for one in ours] + [partial(self.cancel, model) for model in others]
-        )
-        failures = [one for one in outcomes if isinstance(one, Exception)]
-        told = [one for one in failures if not isinstance(one, ModelStateError | ModelNotFound)]
-        if told:
-            raise_together(told)
-        return [*(one.model for one in waiting), *(one for one in outcomes if isinstance(one, Model))]
+        calls = [partial(self._cancel, one.model, one) for one in ours]
+        calls += [partial(self.cancel, model) for model in others]
+        canceled = at_once(calls, tolerated=(ModelStateError, ModelNotFound))
+        return [*(one.model for one in waiting), *canceled]
 
     # Memory ----------------------------------------------------------------------------------------------------------
 

@@ -15,8 +15,18 @@ _SLICE_S = 0.2  # how long at most an interrupt stays unheard
 _T = TypeVar("_T")
 
 
-def at_once(calls: Sequence[Callable[[], _T]]) -> list[_T | Exception]:
-    """Make calls in a thread each, and return what each gave or raised; `StoppedWaiting` on ■ and Ctrl-C."""
+def at_once(calls: Sequence[Callable[[], _T]], *, tolerated: tuple[type[Exception], ...] = ()) -> list[_T]:
+    """Make calls in a thread each, and return what they gave, without those that a `tolerated` error ended.
+
+    Any other failure is raised when all were tried, and tells all; `StoppedWaiting` on ■ and Ctrl-C.
+    """
+    outcomes = _outcomes(calls)
+    if failures := [one for one in outcomes if isinstance(one, Exception) and not isinstance(one, tolerated)]:
+        _raise_together(failures)
+    return [one for one in outcomes if not isinstance(one, Exception)]
+
+
+def _outcomes(calls: Sequence[Callable[[], _T]]) -> list[_T | Exception]:
     outcomes: list[_T | Exception] = [PiecesError("It was not made.")] * len(calls)
 
     def run(index: int) -> None:
@@ -42,7 +52,7 @@ def at_once(calls: Sequence[Callable[[], _T]]) -> list[_T | Exception]:
     return outcomes
 
 
-def raise_together(failures: Sequence[Exception]) -> NoReturn:
+def _raise_together(failures: Sequence[Exception]) -> NoReturn:
     """Raise one error that tells all; what is no expected failure as it is."""
     if unexpected := next((one for one in failures if not isinstance(one, PiecesError)), None):
         raise unexpected

@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import Any, overload
 
 from pieces_nb.download import state as ds
-from pieces_nb.download.at_once import at_once, raise_together
+from pieces_nb.download.at_once import at_once
 from pieces_nb.download.follower import Context, Follower, Listener
 from pieces_nb.download.interrupts import INTERRUPTS
 from pieces_nb.download.subscribers import Subscribers
@@ -585,9 +585,7 @@ class Downloads(Sequence[Download]):
         Those that wait for their turn are canceled before, so that none of them begins.
         """
         self.withdraw()
-        outcomes = at_once([download.cancel for download in self._downloads if not download.done])
-        if failures := [one for one in outcomes if isinstance(one, Exception)]:
-            raise_together(failures)
+        at_once([download.cancel for download in self._downloads if not download.done])
 
     def withdraw(self) -> Downloads:
         """Cancel those that wait for their turn, and return them."""

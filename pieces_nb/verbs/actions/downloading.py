@@ -7,7 +7,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from pieces_nb.errors import BadArguments
-from pieces_nb.model.models import Model
 from pieces_nb.text import Step
 from pieces_nb.verbs import reading
 from pieces_nb.verbs.declaration import MODELS, Flag, Operand, Verb, declared, either_models_or_all
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
 
     from pieces_nb.client import ModelClient
     from pieces_nb.download.download import Download
+    from pieces_nb.model.models import Model
     from pieces_nb.rows import Rows
     from pieces_nb.verbs.session import Session
 
@@ -120,11 +120,8 @@ def cancel(session: Session, models: tuple[str, ...], *, all_models: bool) -> Ro
 
 def _canceled(client: ModelClient, models: Sequence[Model]) -> list[Model]:
     """Cancel each of them, all at once; what fails is told when all were tried."""
-    from pieces_nb.download.at_once import at_once, raise_together
+    from pieces_nb.download.at_once import at_once
 
     if len(models) == 1:
         return [client.cancel(models[0])]
-    outcomes = at_once([partial(client.cancel, model) for model in models])
-    if failures := [one for one in outcomes if isinstance(one, Exception)]:
-        raise_together(failures)
-    return [one for one in outcomes if isinstance(one, Model)]
+    return at_once([partial(client.cancel, model) for model in models])
