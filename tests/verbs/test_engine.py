@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pieces_nb import Download
 from pieces_nb.emulator import ENGINE, Emulator, Faults, Switches
 from pieces_nb.emulator.engine import LATEST, OUTDATED
 from pieces_nb.errors import BadArguments, ConfirmationRequired, DownloadFailed, ModelStateError
@@ -40,11 +41,18 @@ def test_without_an_argument_it_is_a_table(magic: Magic, capsys: pytest.CaptureF
     assert capsys.readouterr().out == ""
 
 
-def test_what_is_under_way_is_told_in_words(magic: Magic, server: Emulator, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def half_way(magic: Magic, server: Emulator) -> Download:
+    """An installation that stands still half way."""
     server.faults = HELD
     magic("engine install --yes --no-wait")
     (download,) = magic.client.downloads
     until_half(download)
+    return download
+
+
+@pytest.mark.usefixtures("half_way")
+def test_what_is_under_way_is_told_in_words(magic: Magic, capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert magic("engine")["state"].tolist() == ["installing"]
     assert capsys.readouterr().out.startswith(f"The engine is installing {LATEST}, ")
@@ -106,31 +114,21 @@ def test_a_refusal_has_the_servers_words(magic: Magic, server: Emulator) -> None
         magic("engine install --yes")
 
 
-def test_cancel_stops_it_and_shows_the_table(magic: Magic, server: Emulator) -> None:
-    server.faults = HELD
-    magic("engine install --yes --no-wait")
-    (download,) = magic.client.downloads
-    until_half(download)
+@pytest.mark.usefixtures("half_way")
+def test_cancel_stops_it_and_shows_the_table(magic: Magic) -> None:
     assert magic("engine cancel")["state"].tolist() == ["missing"]
     with pytest.raises(ModelStateError, match="under way"):
         magic("engine cancel")
 
 
-def test_cancel_all_stops_it_too(magic: Magic, server: Emulator) -> None:
-    server.faults = HELD
-    magic("engine install --yes --no-wait")
-    (download,) = magic.client.downloads
-    until_half(download)
+def test_cancel_all_stops_it_too(magic: Magic, half_way: Download) -> None:
     assert magic("cancel --all")["name"].tolist() == ["Ollama 0.12.6"]
-    assert download.status_words == "CANCELED"
+    assert half_way.status_words == "CANCELED"
 
 
-def test_a_wait_that_ends_early_names_how_to_cancel(magic: Magic, server: Emulator) -> None:
-    server.faults = HELD
-    magic("engine install --yes --no-wait")
-    (download,) = magic.client.downloads
-    assert download.cancel_step.typed(Front.NOTEBOOK) == "%pieces_model engine cancel"
-    assert download.watch_step.typed(Front.NOTEBOOK) == "%pieces_model engine install --yes"
+def test_a_wait_that_ends_early_names_how_to_cancel(half_way: Download) -> None:
+    assert half_way.cancel_step.typed(Front.NOTEBOOK) == "%pieces_model engine cancel"
+    assert half_way.watch_step.typed(Front.NOTEBOOK) == "%pieces_model engine install --yes"
 
 
 @pytest.mark.parametrize("engine", ["none", "user-managed"])
