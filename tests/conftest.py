@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -55,6 +56,15 @@ def server() -> Iterator[Emulator]:
 def client(server: Emulator) -> Iterator[ModelClient]:
     with ModelClient(server.url, timing=QUICK) as client:
         yield client
+
+
+@pytest.fixture
+def rubbish() -> Iterator[None]:
+    """At the end collect what this test left, so that a ResourceWarning falls on it, and not what was before it."""
+    gc.freeze()
+    yield
+    gc.collect()
+    gc.unfreeze()
 
 
 @pytest.fixture

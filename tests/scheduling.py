@@ -67,10 +67,10 @@ MOST_WORKERS = 8
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Two for each core, as most tests wait for something; none for a file or a test that was named."""
+    """Three for each core, as most tests wait for something; none for a file or a test that was named."""
     if any(".py" in argument or ".ipynb" in argument for argument in config.args):
         return 0
-    return min(2 * (os.cpu_count() or 1), MOST_WORKERS)
+    return min(3 * (os.cpu_count() or 1), MOST_WORKERS)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 BLOCK_BYTES = 64 * 1024
 
@@ -21,8 +22,7 @@ class Content:
 
     def block(self, index: int) -> bytes:
         """Return the block at `index`; the last one is shorter, one behind it is empty."""
-        length = min(BLOCK_BYTES, max(0, self.size_bytes - index * BLOCK_BYTES))
-        return hashlib.shake_128(f"{self.seed}\n{index}".encode("utf-8", "surrogatepass")).digest(length)
+        return _block(self.seed, index, min(BLOCK_BYTES, max(0, self.size_bytes - index * BLOCK_BYTES)))
 
     def read(self, start: int, end: int) -> Iterator[bytes]:
         """Yield the bytes from `start` to `end` in pieces of at most a block."""
@@ -40,3 +40,8 @@ class Content:
         for piece in self.read(0, self.size_bytes):
             digest.update(piece)
         return digest.hexdigest()
+
+
+@lru_cache(maxsize=16)  # a slow transfer takes one block in many pieces
+def _block(seed: str, index: int, length: int) -> bytes:
+    return hashlib.shake_128(f"{seed}\n{index}".encode("utf-8", "surrogatepass")).digest(length)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import gc
 import os
 import signal
 import sys
@@ -70,8 +69,9 @@ def server() -> Iterator[HostileServer]:
 
 
 @pytest.fixture
-def begin(server: HostileServer) -> Iterator[Start]:
+def begin(server: HostileServer, rubbish: None) -> Iterator[Start]:
     """Begin downloads that are closed after the test; no thread of theirs is left then."""
+    del rubbish
     made: list[Download] = []
     transports: list[Transport] = []
 
@@ -88,7 +88,6 @@ def begin(server: HostileServer) -> Iterator[Start]:
         transport.close()
     server.stop()
     until_so(lambda: not ours(), lambda: f"left: {ours()}")
-    gc.collect()
 
 
 def ours() -> list[str]:

@@ -1,5 +1,9 @@
 """What the tests need of the official SDK. Importing this takes seconds, so that only who uses it does."""
 
+import importlib.util
+import runpy
+from pathlib import Path
+
 from pieces_os_client.api.connector_api import ConnectorApi
 from pieces_os_client.api.model_api import ModelApi
 from pieces_os_client.api.models_api import ModelsApi
@@ -18,7 +22,14 @@ from pieces_os_client.models.seeded_score import SeededScore
 from pieces_os_client.models.seeded_score_increment import SeededScoreIncrement
 from pieces_os_client.models.seeded_tracked_application import SeededTrackedApplication
 from pieces_os_client.models.streamed_identifiers import StreamedIdentifiers
-from pieces_os_client.wrapper.version_compatibility import VersionChecker
+
+_sdk = importlib.util.find_spec("pieces_os_client")
+assert _sdk is not None
+assert _sdk.origin is not None
+# By its file: importing it as a part of its package imports the whole SDK, which takes three times as long again.
+VersionChecker = runpy.run_path(str(Path(_sdk.origin).with_name("wrapper") / "version_compatibility.py"))[
+    "VersionChecker"
+]
 
 __all__ = [
     "ApiClient",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,9 +53,9 @@ def server(make_server: MakeServer) -> HostileServer:
 
 
 @pytest.fixture
-def clients(make_server: MakeServer) -> Iterator[list[ModelClient]]:
+def clients(make_server: MakeServer, rubbish: None) -> Iterator[list[ModelClient]]:
     """Clients that are closed after the test; then nothing of theirs may be left, while the servers still run."""
-    del make_server  # its servers outlive the clients
+    del make_server, rubbish  # the servers outlive the clients
     made: list[ModelClient] = []
     ours_before = _our_sockets()
     yield made
@@ -64,7 +63,6 @@ def clients(make_server: MakeServer) -> Iterator[list[ModelClient]]:
         client.close()
     until(lambda: not _our_threads(), lambda: f"threads that are left: {_our_threads()}")
     until(lambda: _our_sockets() <= ours_before, lambda: f"sockets that are left: {_our_sockets() - ours_before}")
-    gc.collect()  # so that a ResourceWarning, if there is one, falls on this test
 
 
 def _our_threads() -> list[str]:
