@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import sys
 from pathlib import Path
@@ -98,12 +97,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Slow ones first, in every process alike: one that began last would be waited for alone."""
     if hasattr(config, "workerinput"):
         items.sort(key=_place)
-
-
-def pytest_collection_finish() -> None:
-    """Leave what was imported by now out of every collection of garbage, of which tests force hundreds."""
-    gc.collect()
-    gc.freeze()
 
 
 def _place(item: pytest.Item) -> int:

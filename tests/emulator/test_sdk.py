@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 from collections.abc import Iterator
 from typing import Any
@@ -20,9 +19,7 @@ Clients = tuple[Any, Any, Any]  # of the models of one, of all, and the client b
 @pytest.fixture(scope="module")
 def sdk() -> Any:
     """What is needed of the SDK: importing it takes seconds, so that only the process that runs these tests does."""
-    module = importlib.import_module("tests.emulator.sdk")
-    gc.freeze()  # its thousands of classes are no rubbish to look for: later tests of this process collect
-    return module
+    return importlib.import_module("tests.emulator.sdk")
 
 
 @pytest.fixture

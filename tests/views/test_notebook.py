@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -24,16 +23,15 @@ from tests.views.puppet import EVIL, Page, Puppet, Waiting
 VIEW = outputs.VIEW
 
 
-def open_widgets() -> int:
-    return len(ipywidgets.widgets.widget._instances)
+def open_widgets() -> set[str]:
+    return set(ipywidgets.widgets.widget._instances)
 
 
 @pytest.fixture
 def _no_widget_stays_open() -> Iterator[None]:
-    gc.collect()
     before = open_widgets()
     yield
-    assert open_widgets() == before
+    assert open_widgets() <= before  # one of an earlier test may be closed meanwhile, as rubbish
 
 
 def buttons(widget: Any) -> list[ipywidgets.Button]:
