@@ -13,6 +13,10 @@ def main() -> int:
         return program.main(sys.argv[1:])
     except KeyboardInterrupt:  # before the program was there to say more
         return 130
+    finally:
+        # A Ctrl-C in the middle of a text that Python runs, as for each dataclass, ends `python -m` by the signal,
+        # though it was caught. The next text that runs takes that back.
+        exec("")  # noqa: S102 - nothing
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -284,8 +285,23 @@ def test_ctrl_c_in_a_script_leaves_an_object_with_how_far_it_is(emulator: Emulat
     process.send_signal(signal.SIGINT)
     seen = finish(process)
 
-    assert (seen.code, seen.err) == (130, "")
+    assert (seen.code, seen.err) == (130, ""), seen.out
     assert seen_json(seen)[0]["error"]["type"] == "StoppedWaiting"
+
+
+def test_ctrl_c_while_a_class_is_made_is_130_too(tmp_path: Path) -> None:
+    """Dataclasses and named tuples are text that is run; python -m ends by a signal if that is interrupted."""
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\n"
+        "from pieces_nb import __main__\n"
+        "from pieces_nb.views.terminal import program\n"
+        "program._run = lambda arguments: exec('raise KeyboardInterrupt')\n"
+        "sys.exit(__main__.main())\n"
+    )
+    command = [sys.executable, "-m", "interrupted"]
+    seen = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert (seen.returncode, seen.stderr) == (130, "pieces-nb: interrupted\n")
 
 
 def test_no_wait_returns_though_the_download_stands_still(emulator: Emulator) -> None:
