@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import random
+import socket
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from xdist.scheduler import LoadFileScheduling, LoadScopeScheduling
@@ -62,6 +65,9 @@ INDEPENDENT = (
     "tests/hostile",
 )
 MOST_WORKERS = 8
+# A port that one process has given up is no other process's next: it would hear from those who still ask for the first.
+# They lie below those from which a system connects, so that nobody who asks for a closed one is answered by themself.
+FIRST_PORT, PORTS_EACH = 10_000, 2_500
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -101,3 +107,29 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _place(item: pytest.Item) -> int:
     return next((place for place, folder in enumerate(SLOW) if item.nodeid.startswith(folder)), len(SLOW))
+
+
+def _own_ports() -> None:
+    """Let each listener of this process, told to choose a port, have the next of the process's own."""
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % MOST_WORKERS
+    first = FIRST_PORT + number * PORTS_EACH
+    given = random.randrange(PORTS_EACH)  # elsewhere than those of another run beside this
+    bind = socket.socket.bind
+
+    def bind_to_own(listening: socket.socket, address: Any) -> None:
+        nonlocal given
+        if listening.type != socket.SOCK_STREAM or not isinstance(address, tuple) or address[1] != 0:
+            return bind(listening, address)
+        for _ in range(PORTS_EACH):
+            given = (given + 1) % PORTS_EACH
+            try:
+                return bind(listening, (address[0], first + given, *address[2:]))
+            except OSError as exc:
+                if exc.errno not in (errno.EADDRINUSE, errno.EACCES):
+                    raise
+        raise OSError(errno.EADDRINUSE, f"none of the {PORTS_EACH} ports from {first} on is free")
+
+    socket.socket.bind = bind_to_own  # type: ignore[method-assign, assignment]
+
+
+_own_ports()
