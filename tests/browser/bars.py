@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from tests.browser.lab import EmulatorProcess, until
@@ -11,8 +10,6 @@ from tests.browser.lab import EmulatorProcess, until
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
-# With ipykernel 6 a click is done when the cell ends.
-CLICKS_ARE_HEARD = tuple(map(int, version("ipykernel").split(".")[:2])) >= (7, 1)
 WHAT_STOOD_THERE = re.compile(r"Phi-2 \(emulated\): [\d.]+ % · .* · downloading")
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from tests.browser.bars import (
-    CLICKS_ARE_HEARD,
     WHAT_STOOD_THERE,
     cancel_button,
     client,
@@ -23,6 +22,7 @@ from tests.browser.bars import (
 )
 from tests.browser.conftest import OpenNotebook
 from tests.browser.lab import EmulatorProcess, Lab, until, violations
+from tests.ipykernels import CLICKS_ARE_HEARD
 
 pytestmark = pytest.mark.full
 

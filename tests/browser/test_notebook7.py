@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.bars import (
-    CLICKS_ARE_HEARD,
     WHAT_STOOD_THERE,
     cancel_button,
     client,
@@ -19,6 +18,7 @@ from tests.browser.bars import (
 )
 from tests.browser.lab import EmulatorProcess, Lab, NotebookPage
 from tests.browser.panels import PanelOnPage
+from tests.ipykernels import CLICKS_ARE_HEARD
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 
 from pieces_nb import ModelClient
-from tests.browser.bars import CLICKS_ARE_HEARD
 from tests.browser.conftest import OpenNotebook
 from tests.browser.lab import DEADLINE_S, EmulatorProcess, NotebookPage, until, violations
 from tests.browser.panels import PanelOnPage
+from tests.ipykernels import CLICKS_ARE_HEARD
 
 StartEmulator = Callable[..., EmulatorProcess]
 PHI = "Phi-2 (emulated)"

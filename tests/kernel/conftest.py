@@ -10,16 +10,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import Any
 
 import pytest
 from jupyter_client.manager import KernelManager
 
+from tests.ipykernels import NUDGE_S, READS_LATE
+
 DEADLINE_S = 60.0
-# ipykernel before 7.4 can leave a request unread until somebody connects anew (its issue 1554), as a new page does.
-READS_LATE = "7.1" <= version("ipykernel") < "7.4"
-NUDGE_S = 5.0
 
 
 @dataclass
