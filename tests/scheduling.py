@@ -1,8 +1,12 @@
-"""How the tests are shared out among processes: those that compute beside those that wait, the slow ones first."""
+"""How the tests are shared out among processes: those that compute beside those that wait, the slow ones first.
+
+Each process has ports of its own.
+"""
 
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import random
 import socket
@@ -113,17 +117,16 @@ def _own_ports() -> None:
     """Let each listener of this process, told to choose a port, have the next of the process's own."""
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % MOST_WORKERS
     first = FIRST_PORT + number * PORTS_EACH
-    given = random.randrange(PORTS_EACH)  # elsewhere than those of another run beside this
+    begin = first + random.randrange(PORTS_EACH)  # elsewhere than those of another run beside this
+    ports = itertools.cycle([*range(begin, first + PORTS_EACH), *range(first, begin)])  # each given to one thread only
     bind = socket.socket.bind
 
     def bind_to_own(listening: socket.socket, address: Any) -> None:
-        nonlocal given
         if listening.type != socket.SOCK_STREAM or not isinstance(address, tuple) or address[1] != 0:
             return bind(listening, address)
-        for _ in range(PORTS_EACH):
-            given = (given + 1) % PORTS_EACH
+        for port in itertools.islice(ports, PORTS_EACH):
             try:
-                return bind(listening, (address[0], first + given, *address[2:]))
+                return bind(listening, (address[0], port, *address[2:]))
             except OSError as exc:
                 if exc.errno not in (errno.EADDRINUSE, errno.EACCES):
                     raise
