@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import gc
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from pieces_nb.download.state import Timing
 from pieces_nb.emulator import Emulator
 from pieces_nb.history import HISTORY
 from pieces_nb.wire.http import Answer, Transport
+from tests.needs import insisting
 
 # The design's figures, scaled down; what must never be reached in a test stays long.
 QUICK = Timing(
@@ -44,6 +45,16 @@ MODELS: list[dict[str, Any]] = [
     },
 ]
 PHI, MISTRAL, PHI_3, GPT, MINE = (model["id"] for model in MODELS)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return insisting((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return insisting((yield))
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.browser.lab import EmulatorProcess, Lab, NotebookPage, launch, why_no_browser
-from tests.needs import cannot
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -26,7 +25,7 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     if reason := why_no_browser():
-        cannot(reason)
+        pytest.skip(reason)
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -23,6 +23,7 @@ from tests.browser.bars import (
 from tests.browser.conftest import OpenNotebook
 from tests.browser.lab import EmulatorProcess, Lab, until, violations
 from tests.ipykernels import CLICKS_ARE_HEARD
+from tests.needs import OTHER_KERNEL
 
 pytestmark = pytest.mark.full
 
@@ -33,7 +34,7 @@ PHI = "Phi-2 (emulated)"
 # Clicks
 
 
-@pytest.mark.skipif(not CLICKS_ARE_HEARD, reason="ipykernel 6 hears no click before the cell ends")
+@pytest.mark.skipif(not CLICKS_ARE_HEARD, reason=f"{OTHER_KERNEL}: this one hears no click before the cell ends")
 @pytest.mark.parametrize("wait", ["%pieces_model download phi-2", "client.download('phi-2').wait()"])
 def test_a_cancel_is_heard_while_the_cell_waits(open_notebook: OpenNotebook, slow: EmulatorProcess, wait: str) -> None:
     notebook = open_notebook([f"{connect(slow)}\n{client(slow)}", wait])
@@ -48,7 +49,7 @@ def test_a_cancel_is_heard_while_the_cell_waits(open_notebook: OpenNotebook, slo
     assert not slow.model(PHI)["downloaded"]
 
 
-@pytest.mark.skipif(CLICKS_ARE_HEARD, reason="this kernel hears them")
+@pytest.mark.skipif(CLICKS_ARE_HEARD, reason=f"{OTHER_KERNEL}: this one hears clicks")
 def test_where_no_click_is_heard_there_is_no_cancel_before_the_stop(
     open_notebook: OpenNotebook, slow: EmulatorProcess
 ) -> None:
@@ -63,7 +64,7 @@ def test_where_no_click_is_heard_there_is_no_cancel_before_the_stop(
     until(lambda: not slow.model(PHI)["downloading"], what="the server has canceled")
 
 
-@pytest.mark.skipif(not CLICKS_ARE_HEARD, reason="ipykernel 6 hears no click before the cell ends")
+@pytest.mark.skipif(not CLICKS_ARE_HEARD, reason=f"{OTHER_KERNEL}: this one hears no click before the cell ends")
 def test_the_bar_of_another_cell_is_heard_while_this_one_works(
     open_notebook: OpenNotebook, slow: EmulatorProcess
 ) -> None:

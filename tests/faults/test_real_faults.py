@@ -15,7 +15,6 @@ import pytest
 
 from pieces_nb import DownloadFailed, ModelClient, StoppedWaiting
 from pieces_nb.download.download import Download
-from tests.needs import cannot
 from tests.waiting import until
 
 from .support import DEADLINE_S, HASTY, EmulatorProcess, our_threads
@@ -118,7 +117,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         [*root, "mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True, check=False
     )
     if mount.returncode != 0:
-        cannot("only root can mount a small volume")
+        pytest.skip("only root can mount a small volume")
     try:
         yield folder
     finally:

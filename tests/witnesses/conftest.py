@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.needs import cannot
-
 _INSTALLING_S = 300
 # Their modules need what only Linux has, at their import already.
 collect_ignore_glob = [] if sys.platform == "linux" else ["test_*.py"]
@@ -24,7 +22,7 @@ def _install(*command: str | Path, into: Path) -> None:
         [*map(str, command)], cwd=into, capture_output=True, text=True, timeout=_INSTALLING_S, check=False
     )
     if run.returncode:
-        cannot(f"{command[0]} could not install: {run.stderr[-300:]}")
+        pytest.skip(f"{command[0]} could not install: {run.stderr[-300:]}")
 
 
 @pytest.fixture(scope="session")
@@ -40,7 +38,7 @@ def pieces_cli(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def typescript_sdk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the official TypeScript SDK."""
     if shutil.which("npm") is None or shutil.which("node") is None:
-        cannot("there is no node and npm here")
+        pytest.skip("there is no node and npm here")
     folder = tmp_path_factory.mktemp("npm")
     _install("npm", "install", "--no-audit", "--no-fund", "@pieces.app/pieces-os-client@4.1.0", into=folder)
     return folder / "node_modules" / "@pieces.app" / "pieces-os-client"
@@ -51,5 +49,5 @@ def namespace() -> tuple[str, ...]:
     """How to run a program on a network of its own, with Pieces OS's port free and nothing outside to reach."""
     words = ("unshare", "--user", "--map-root-user", "--net")
     if shutil.which("unshare") is None or subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
-        cannot("a network namespace cannot be made here")
+        pytest.skip("a network namespace cannot be made here")
     return words
